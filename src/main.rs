@@ -1,0 +1,3 @@
+//! The `mcp-bridged` binary: parses arguments and turns the outcome into an exit code.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! A scriptable stdio MCP server for the tests.
+
+fn main() {}

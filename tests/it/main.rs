@@ -1,0 +1,1 @@
+//! Every test that crosses the process boundary, in one binary.

@@ -1,0 +1,322 @@
+//! What waits for one reader on the client's side.
+//!
+//! A mailbox is filled by the task that owns an instance and emptied by an HTTP response body. It is bounded: when a
+//! reader falls behind, its oldest notifications go first; answers are never dropped, because in-flight limits bound
+//! their number. All mailboxes together share one [`Budget`]. Several readers may wait on one mailbox (two GET streams
+//! of one session); each delivery goes to exactly one of them.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::jsonrpc::Body;
+
+/// Deliveries that one mailbox holds before it drops notifications.
+pub const MAX_DELIVERIES: usize = 1024;
+/// Bytes that one mailbox holds before it drops notifications.
+pub const MAX_BYTES: usize = 1024 * 1024;
+/// Bytes that all mailboxes hold before notifications are dropped everywhere.
+pub const MAX_BYTES_IN_ALL: usize = 128 * 1024 * 1024;
+
+/// One message for a client.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// What it is to the stream that carries it.
+    pub kind: DeliveryKind,
+    /// Its text, one line.
+    pub body: Body,
+}
+
+/// What a delivery means to the stream that carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryKind {
+    /// A notification; may be dropped when the reader is slow.
+    Notification,
+    /// A request of the server to the client.
+    Request,
+    /// The one answer to a request of the client.
+    Answer,
+    /// The one answer to a request that was refused before the server saw it; HTTP may give it a status of its own.
+    Refusal(Refusal),
+}
+
+impl DeliveryKind {
+    /// Whether the request it belongs to is over with it.
+    pub fn ends_a_request(self) -> bool {
+        matches!(self, DeliveryKind::Answer | DeliveryKind::Refusal(_))
+    }
+}
+
+/// Why a request was refused before acceptance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The server is not running: 503.
+    Unavailable {
+        /// When it makes sense to try again.
+        retry_after: Duration,
+    },
+    /// A queue, a table or the number of instances is at its limit: 503.
+    Overloaded {
+        /// When it makes sense to try again.
+        retry_after: Duration,
+    },
+    /// This session has too many calls in flight: 429.
+    TooManyInFlight,
+    /// The bridge is stopping: 503.
+    ShuttingDown,
+    /// The message itself can't be served (duplicate id, denied tool, malformed parameters): 200 with the error.
+    Invalid,
+}
+
+/// The bytes queued for clients in all mailboxes of the process.
+#[derive(Debug, Default)]
+pub struct Budget {
+    queued: AtomicUsize,
+}
+
+impl Budget {
+    /// Bytes queued now.
+    pub fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Whether notifications are dropped everywhere because readers are slow.
+    pub fn is_spent(&self) -> bool {
+        self.queued() > MAX_BYTES_IN_ALL
+    }
+}
+
+/// The queue of one stream.
+#[derive(Debug)]
+pub struct Mailbox {
+    queue: Mutex<Queue>,
+    budget: Arc<Budget>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    deliveries: VecDeque<Delivery>,
+    bytes: usize,
+    closed: bool,
+    readers: Vec<(u64, Waker)>,
+    next_reader: u64,
+}
+
+impl Mailbox {
+    /// An open, empty mailbox.
+    pub fn new(budget: &Arc<Budget>) -> Arc<Mailbox> {
+        Arc::new(Mailbox { queue: Mutex::default(), budget: budget.clone() })
+    }
+
+    /// Puts a delivery at the end and wakes the readers. Returns how many notifications were dropped for it, itself
+    /// included; after [`Mailbox::close`] everything is dropped.
+    pub fn push(&self, delivery: Delivery) -> usize {
+        let mut queue = self.lock();
+        let notification = delivery.kind == DeliveryKind::Notification;
+        if queue.closed || (notification && self.budget.is_spent()) {
+            return usize::from(notification);
+        }
+        let size = delivery.body.len();
+        let mut dropped = 0;
+        if queue.deliveries.len() >= MAX_DELIVERIES || queue.bytes + size > MAX_BYTES {
+            dropped = self.make_room(&mut queue, size);
+            let full = queue.deliveries.len() >= MAX_DELIVERIES || queue.bytes + size > MAX_BYTES;
+            if notification && full && !queue.deliveries.is_empty() {
+                return dropped + 1;
+            }
+        }
+        queue.bytes += size;
+        self.budget.queued.fetch_add(size, Ordering::Relaxed);
+        queue.deliveries.push_back(delivery);
+        let readers = std::mem::take(&mut queue.readers);
+        drop(queue);
+        for (_, waker) in readers {
+            waker.wake();
+        }
+        dropped
+    }
+
+    /// No delivery comes any more; readers get what is there and then the end.
+    pub fn close(&self) {
+        let mut queue = self.lock();
+        queue.closed = true;
+        let readers = std::mem::take(&mut queue.readers);
+        drop(queue);
+        for (_, waker) in readers {
+            waker.wake();
+        }
+    }
+
+    /// Whether [`Mailbox::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Bytes waiting to be read.
+    pub fn queued_bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// A reader; dropping it leaves what it has not read to the others.
+    pub fn reader(self: &Arc<Mailbox>) -> Reader {
+        let mut queue = self.lock();
+        queue.next_reader += 1;
+        Reader { id: queue.next_reader, mailbox: self.clone() }
+    }
+
+    fn make_room(&self, queue: &mut Queue, size: usize) -> usize {
+        let before = queue.deliveries.len();
+        let mut freed = 0;
+        let (bytes, mut count) = (queue.bytes, before);
+        queue.deliveries.retain(|delivery| {
+            let full = count >= MAX_DELIVERIES || bytes - freed + size > MAX_BYTES;
+            if !full || delivery.kind != DeliveryKind::Notification {
+                return true;
+            }
+            freed += delivery.body.len();
+            count -= 1;
+            false
+        });
+        queue.bytes -= freed;
+        self.budget.queued.fetch_sub(freed, Ordering::Relaxed);
+        before - queue.deliveries.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no code panics while it holds a mailbox")
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        let bytes = self.lock().bytes;
+        self.budget.queued.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// One reader of a mailbox.
+#[derive(Debug)]
+pub struct Reader {
+    id: u64,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Reader {
+    /// The next delivery, or `None` when the mailbox is closed and empty.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        let mut queue = self.mailbox.lock();
+        if let Some(delivery) = queue.deliveries.pop_front() {
+            let size = delivery.body.len();
+            queue.bytes -= size;
+            self.mailbox.budget.queued.fetch_sub(size, Ordering::Relaxed);
+            return Poll::Ready(Some(delivery));
+        }
+        if queue.closed {
+            return Poll::Ready(None);
+        }
+        match queue.readers.iter_mut().find(|(id, _)| *id == self.id) {
+            Some((_, waker)) => waker.clone_from(context.waker()),
+            None => queue.readers.push((self.id, context.waker().clone())),
+        }
+        Poll::Pending
+    }
+
+    /// The next delivery, or `None` when the mailbox is closed and empty.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut queue = self.mailbox.lock();
+        queue.readers.retain(|(id, _)| *id != self.id);
+        // A delivery may have woken only this reader: pass the word on.
+        if !queue.deliveries.is_empty() {
+            let readers = std::mem::take(&mut queue.readers);
+            drop(queue);
+            for (_, waker) in readers {
+                waker.wake();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn delivery(kind: DeliveryKind, text: &str) -> Delivery {
+        Delivery { kind, body: Bytes::copy_from_slice(text.as_bytes()).into() }
+    }
+
+    async fn texts(mailbox: &Arc<Mailbox>) -> Vec<String> {
+        mailbox.close();
+        let mut reader = mailbox.reader();
+        let mut texts = Vec::new();
+        while let Some(delivery) = reader.next().await {
+            texts.push(String::from_utf8_lossy(&delivery.body.into_bytes()).into_owned());
+        }
+        texts
+    }
+
+    #[tokio::test]
+    async fn a_full_mailbox_drops_its_oldest_notifications_and_no_answer() {
+        let budget = Arc::default();
+        let mailbox = Mailbox::new(&budget);
+        let mut dropped = mailbox.push(delivery(DeliveryKind::Answer, "answer"));
+        for n in 0..MAX_DELIVERIES + 10 {
+            dropped += mailbox.push(delivery(DeliveryKind::Notification, &format!("n{n}")));
+        }
+        dropped += mailbox.push(delivery(DeliveryKind::Answer, "last"));
+        assert_eq!(dropped, 12);
+        let texts = texts(&mailbox).await;
+        assert_eq!(texts.len(), MAX_DELIVERIES);
+        assert_eq!((texts[0].as_str(), texts[1].as_str()), ("answer", "n12"));
+        assert_eq!(texts.last().map(String::as_str), Some("last"));
+        assert_eq!(budget.queued(), 0);
+    }
+
+    #[tokio::test]
+    async fn bytes_are_bounded_and_given_back() {
+        let budget = Arc::default();
+        let mailbox = Mailbox::new(&budget);
+        let text = "x".repeat(MAX_BYTES / 4);
+        for _ in 0..9 {
+            mailbox.push(delivery(DeliveryKind::Notification, &text));
+        }
+        assert_eq!(mailbox.queued_bytes(), MAX_BYTES);
+        assert_eq!(budget.queued(), MAX_BYTES);
+        drop(mailbox);
+        assert_eq!(budget.queued(), 0);
+    }
+
+    #[tokio::test]
+    async fn each_delivery_goes_to_one_reader() {
+        let mailbox = Mailbox::new(&Arc::default());
+        let (mut one, mut two) = (mailbox.reader(), mailbox.reader());
+        let (first, second) = tokio::join!(
+            async {
+                let first = one.next().await;
+                drop(one);
+                first
+            },
+            async {
+                mailbox.push(delivery(DeliveryKind::Answer, "a"));
+                mailbox.push(delivery(DeliveryKind::Answer, "b"));
+                two.next().await
+            }
+        );
+        let mut got: Vec<_> = [first, second].into_iter().flatten().map(|d| d.body.into_bytes()).collect();
+        got.sort();
+        assert_eq!(got, ["a", "b"]);
+    }
+}

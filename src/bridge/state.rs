@@ -1,0 +1,90 @@
+//! What an instance is doing, as everybody else sees it.
+
+use std::time::{Duration, Instant};
+
+use crate::process::Exit;
+
+/// The phases of SUPERVISION's state machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Its command or a variable is missing and the configuration calls it optional; a reload takes it up.
+    Unavailable,
+    /// The process is being started, or has not answered `initialize` yet.
+    Starting,
+    /// It answers.
+    Ready,
+    /// It missed this many pings in a row.
+    Suspect(u32),
+    /// It failed and is started again after a delay.
+    Backoff,
+    /// It failed too often in a row: one start a minute, callers are refused at once.
+    Quarantined,
+    /// Calls in flight may finish, new ones are refused.
+    Draining,
+    /// The process is being ended.
+    Stopping,
+    /// No process, and none will be started.
+    Stopped,
+}
+
+impl Phase {
+    /// The name in `/health`, `/bridges`, metrics and tables.
+    pub fn label(self) -> &'static str {
+        match self {
+            Phase::Unavailable => "unavailable",
+            Phase::Starting => "starting",
+            Phase::Ready => "ready",
+            Phase::Suspect(_) => "suspect",
+            Phase::Backoff => "backoff",
+            Phase::Quarantined => "quarantined",
+            Phase::Draining => "draining",
+            Phase::Stopping => "stopping",
+            Phase::Stopped => "stopped",
+        }
+    }
+
+    /// Whether `/health` says 200: the server answered `initialize` and has been heard within the limits.
+    pub fn is_healthy(self) -> bool {
+        matches!(self, Phase::Ready | Phase::Suspect(1))
+    }
+}
+
+/// How a generation ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastExit {
+    /// Exit code or signal; `None` when the process could not be started at all.
+    pub exit: Option<Exit>,
+    /// In words: `exit code 1`, `signal 9 (SIGKILL)`, `command "x" not found …`, `no answer to initialize in 60 s`.
+    pub reason: String,
+    /// How long it had run.
+    pub uptime: Duration,
+    /// Its last lines on stderr.
+    pub stderr: Vec<String>,
+    /// When.
+    pub at: Instant,
+}
+
+/// A snapshot of one bridge's shared instance.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// What it is doing.
+    pub phase: Phase,
+    /// Since when.
+    pub since: Instant,
+    /// Starts so far; 0 before the first.
+    pub generation: u64,
+    /// Starts after the first.
+    pub restarts: u64,
+    /// The process, while there is one.
+    pub pid: Option<i32>,
+    /// How the last generation ended.
+    pub last_exit: Option<LastExit>,
+    /// When the next start is due, in back-off and quarantine.
+    pub next_start: Option<Instant>,
+    /// Why it is unavailable, and the cure.
+    pub cure: Option<String>,
+    /// `serverInfo.name` and `.version` of the last initialize result.
+    pub server: Option<(String, String)>,
+    /// Number of tools at the last listing.
+    pub tools: Option<usize>,
+}

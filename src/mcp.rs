@@ -1,1 +1,13 @@
-//! To be written.
+//! The Model Context Protocol as far as a bridge has to know it: methods, revisions, capabilities, log levels.
+
+mod capabilities;
+mod level;
+mod method;
+mod tools;
+mod version;
+
+pub use capabilities::{ClientCapabilities, hide_tasks};
+pub use level::Level;
+pub use method::{ClientNotification, Request, ServerNotification};
+pub use tools::keep_tools;
+pub use version::Version;

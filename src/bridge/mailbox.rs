@@ -39,6 +39,8 @@ pub enum DeliveryKind {
     Request,
     /// The one answer to a request of the client.
     Answer,
+    /// The end of a request that the client itself cancelled: it expects no answer, but an HTTP response may be waiting.
+    Cancelled,
     /// The one answer to a request that was refused before the server saw it; HTTP may give it a status of its own.
     Refusal(Refusal),
 }
@@ -46,7 +48,7 @@ pub enum DeliveryKind {
 impl DeliveryKind {
     /// Whether the request it belongs to is over with it.
     pub fn ends_a_request(self) -> bool {
-        matches!(self, DeliveryKind::Answer | DeliveryKind::Refusal(_))
+        matches!(self, DeliveryKind::Answer | DeliveryKind::Cancelled | DeliveryKind::Refusal(_))
     }
 }
 

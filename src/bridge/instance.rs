@@ -1,0 +1,131 @@
+//! The handle to one instance, and what is shared between a session and the task that owns its instance.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::mailbox::Mailbox;
+use super::mux::SessionKey;
+use crate::config;
+use crate::jsonrpc::Message;
+
+/// Bytes that may wait for one server; above it requests are refused.
+pub(crate) const MAX_QUEUED: usize = 8 * 1024 * 1024;
+/// Messages that may wait for the task of one instance, besides one place per session for its end.
+pub(crate) const MAX_COMMANDS: usize = 8192;
+
+/// What a session tells the task that owns its instance.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all commands are messages; boxing them would cost an allocation each")]
+pub(crate) enum Command {
+    /// A session is there.
+    Open(SessionKey, Arc<Facts>),
+    /// A message of the client; answers go to the mailbox.
+    Message(SessionKey, Message, Arc<Mailbox>),
+    /// The session is over.
+    Close(SessionKey),
+}
+
+/// What all instances of a bridge are to do, latest wins.
+#[derive(Debug, Clone)]
+pub(crate) struct Orders {
+    /// The configuration in force.
+    pub(crate) settings: Arc<config::Bridge>,
+    /// Grows when the servers are to be started anew.
+    pub(crate) restarts: u64,
+    /// Whether to go on.
+    pub(crate) halt: Halt,
+}
+
+/// Whether an instance is to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Halt {
+    /// Yes.
+    No,
+    /// No new requests; those in flight may finish until then.
+    Drain(Instant),
+    /// Kill what is left.
+    Now,
+}
+
+/// What a session and its instance know of each other.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// Where unsolicited messages go.
+    pub(crate) outlet: Arc<Mailbox>,
+    /// The revision agreed on in `initialize`.
+    pub(crate) version: OnceLock<String>,
+    /// The instance has ended, and the session with it.
+    pub(crate) over: AtomicBool,
+}
+
+impl Facts {
+    pub(crate) fn new(outlet: Arc<Mailbox>) -> Arc<Facts> {
+        Arc::new(Facts { outlet, version: OnceLock::new(), over: AtomicBool::new(false) })
+    }
+
+    /// The session ends from the server's side.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+        self.outlet.close();
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+}
+
+/// Bytes on their way to one server.
+#[derive(Debug, Default)]
+pub(crate) struct Queued {
+    /// In the channel to the task.
+    pub(crate) incoming: AtomicUsize,
+    /// In the task's outbox.
+    pub(crate) outgoing: AtomicUsize,
+}
+
+/// How to reach the task that owns an instance. The task ends when all handles are gone.
+#[derive(Debug, Clone)]
+pub(crate) struct Instance {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) queued: Arc<Queued>,
+}
+
+/// Why a command did not reach the task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// Too much waits already.
+    Full,
+    /// The instance has ended.
+    Ended,
+}
+
+impl Instance {
+    /// Hands `message` over without waiting.
+    ///
+    /// # Errors
+    /// [`Unsent`], with nothing changed.
+    pub(crate) fn send(&self, session: SessionKey, message: Message, address: &Arc<Mailbox>) -> Result<(), Unsent> {
+        let size = message.text().len();
+        let before = self.queued.incoming.fetch_add(size, Ordering::Relaxed);
+        let waiting = before + self.queued.outgoing.load(Ordering::Relaxed);
+        let sent = if waiting > 0 && waiting + size > MAX_QUEUED {
+            Err(Unsent::Full)
+        } else {
+            self.commands.try_send(Command::Message(session, message, address.clone())).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Unsent::Full,
+                mpsc::error::TrySendError::Closed(_) => Unsent::Ended,
+            })
+        };
+        if sent.is_err() {
+            self.queued.incoming.fetch_sub(size, Ordering::Relaxed);
+        }
+        sent
+    }
+}
+
+/// How long a client that met a full queue should wait.
+pub(crate) const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);

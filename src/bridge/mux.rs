@@ -1,0 +1,416 @@
+//! The multiplexer: many sessions over one server's pipe. Pure and synchronous.
+//!
+//! It maps ids, progress tokens, cancellations, subscriptions, log levels and the server's own requests between sessions
+//! and one generation of a server (CONTRACT §4, row by row). It does no I/O and knows no clock: lines for the server and
+//! deliveries for clients go into [`Output`], time is an argument. `A` is where a reply goes; the multiplexer only clones it.
+//!
+//! What it keeps: every request that it accepts gets exactly one delivery that ends it, at the address it came with;
+//! nothing of one session ever reaches another.
+
+mod client;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::mailbox::{Delivery, DeliveryKind, Refusal};
+use super::outbox::Outbox;
+use crate::config;
+use crate::jsonrpc::{ErrorObject, Message, RequestId};
+use crate::mcp::{ClientCapabilities, Level, Request, ServerNotification};
+use crate::metrics::{BridgeMetrics, MethodLabel, Outcome};
+
+/// Requests of one session that may be in flight, so that one session can't use up the bridge's.
+pub(crate) const MAX_IN_FLIGHT_PER_SESSION: usize = 128;
+/// Requests of the server to one session that may wait for an answer.
+const MAX_ASKS_PER_SESSION: usize = 128;
+/// Progress may keep a request alive this long, and not longer.
+const LONGEST_REQUEST: Duration = Duration::from_secs(3600);
+/// list_changed notifications within this time become one.
+const COALESCE: Duration = Duration::from_millis(50);
+/// After a session's last answer a shared instance sends it nothing unasked for this long: LiteLLM loses a result that
+/// it has received when a notification arrives while it closes the session.
+const QUIET: Duration = Duration::from_millis(250);
+/// Ids are integers that every JSON implementation keeps.
+const LARGEST_ID: u64 = (1 << 53) - 1;
+
+/// One client's conversation, as the multiplexer knows it. Never reused within a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionKey(pub u64);
+
+/// Whom an instance serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// Many sessions; what can't be attributed is not passed on. `asks`: the server was told that it may ask.
+    Shared {
+        /// Whether the server may ask for roots, sampling and elicitation.
+        asks: bool,
+    },
+    /// One session, whose own `initialize` the server got: everything passes.
+    Dedicated,
+}
+
+/// What the multiplexer wants done.
+#[derive(Debug)]
+pub(crate) struct Output<A> {
+    /// Lines for the server.
+    pub(crate) outbox: Outbox,
+    /// Messages for clients, in order.
+    pub(crate) deliveries: Vec<(A, Delivery)>,
+}
+
+impl<A> Default for Output<A> {
+    fn default() -> Self {
+        Output { outbox: Outbox::default(), deliveries: Vec::new() }
+    }
+}
+
+impl<A: Clone> Output<A> {
+    fn deliver(&mut self, address: &A, kind: DeliveryKind, body: impl Into<crate::jsonrpc::Body>) {
+        self.deliveries.push((address.clone(), Delivery { kind, body: body.into() }));
+    }
+
+    /// Answers the request `id` with an error before the server saw it.
+    pub(crate) fn refuse(&mut self, address: &A, id: &[u8], refusal: Refusal, error: &ErrorObject) {
+        self.deliver(address, DeliveryKind::Refusal(refusal), error.response(Some(id)));
+    }
+}
+
+/// What is left to do for the owner of the instance after a line of the server.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// Nothing.
+    Done,
+    /// The answer to a request of the bridge itself.
+    Own(OwnRequest, Message),
+    /// The answer to the `initialize` of a dedicated instance's client; it is delivered already.
+    Initialized(Message),
+    /// A log line that belongs to no session.
+    Log(Message),
+}
+
+/// Requests that the bridge makes on its own behalf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OwnRequest {
+    /// `initialize` of a shared instance.
+    Initialize,
+    /// `ping`, to hear whether the server lives.
+    Ping,
+    /// `logging/setLevel` and subscriptions, to bring the server to what its sessions have asked for.
+    Restore,
+}
+
+/// The tables of one instance.
+#[derive(Debug)]
+pub(crate) struct Mux<A> {
+    service: Service,
+    settings: Arc<config::Bridge>,
+    metrics: Arc<BridgeMetrics>,
+    next: u64,
+    calls: HashMap<u64, Call<A>, foldhash::fast::RandomState>,
+    own: HashMap<u64, OwnRequest>,
+    seats: HashMap<SessionKey, Seat<A>, foldhash::fast::RandomState>,
+    /// The server's ids of requests that wait for a client's answer.
+    asks: HashMap<RequestId, (SessionKey, u64)>,
+    /// The sessions that subscribed to a URI; its JSON text is the key.
+    subscribers: HashMap<Box<[u8]>, HashSet<SessionKey>>,
+    /// What the server was told last.
+    level: Option<Level>,
+    /// The earliest deadline of a call, or earlier.
+    nearest: Option<Instant>,
+    changes_due: Option<Instant>,
+}
+
+/// A request of a client that the server has not answered.
+#[derive(Debug)]
+struct Call<A> {
+    session: SessionKey,
+    id: RequestId,
+    token: Option<Box<[u8]>>,
+    address: A,
+    request: Request,
+    label: MethodLabel,
+    then: Then,
+    position: u64,
+    started: Instant,
+    deadline: Instant,
+    /// Kept for requests that may be sent to a second generation, once.
+    again: Option<Message>,
+}
+
+/// What a successful answer means besides itself.
+#[derive(Debug)]
+enum Then {
+    Nothing,
+    Subscribed(Box<[u8]>),
+    LevelSet(Level),
+    Initialized,
+}
+
+/// What is known of one session.
+#[derive(Debug)]
+struct Seat<A> {
+    outlet: A,
+    capabilities: ClientCapabilities,
+    level: Option<Level>,
+    in_flight: HashMap<RequestId, u64, foldhash::fast::RandomState>,
+    asks: HashMap<u64, Ask<A>>,
+    next_ask: u64,
+    changed: [bool; ServerNotification::LISTS.len()],
+    last_answer: Option<Instant>,
+}
+
+/// A request of the server that a client has not answered.
+#[derive(Debug)]
+struct Ask<A> {
+    server_id: RequestId,
+    token: Option<Box<[u8]>>,
+    address: A,
+}
+
+impl<A: Clone> Mux<A> {
+    pub(crate) fn new(service: Service, settings: Arc<config::Bridge>, metrics: Arc<BridgeMetrics>) -> Mux<A> {
+        Mux {
+            service,
+            settings,
+            metrics,
+            next: 0,
+            calls: HashMap::default(),
+            own: HashMap::default(),
+            seats: HashMap::default(),
+            asks: HashMap::default(),
+            subscribers: HashMap::default(),
+            level: None,
+            nearest: None,
+            changes_due: None,
+        }
+    }
+
+    /// Takes over changed limits; they hold from the next request on.
+    pub(crate) fn configure(&mut self, settings: Arc<config::Bridge>) {
+        self.settings = settings;
+    }
+
+    /// A session is there; its unsolicited messages go to `outlet`.
+    pub(crate) fn open(&mut self, session: SessionKey, outlet: A) {
+        self.seats.insert(
+            session,
+            Seat {
+                outlet,
+                capabilities: ClientCapabilities::default(),
+                level: None,
+                in_flight: HashMap::default(),
+                asks: HashMap::default(),
+                next_ask: 1,
+                changed: Default::default(),
+                last_answer: None,
+            },
+        );
+    }
+
+    /// Sessions that are there.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionKey> {
+        self.seats.keys().copied()
+    }
+
+    /// Requests of clients that the server has not answered.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// When [`Mux::tick`] has something to do.
+    pub(crate) fn next_tick(&self) -> Option<Instant> {
+        [self.nearest, self.changes_due].into_iter().flatten().min()
+    }
+
+    /// A new id for the server; never used twice, over all generations.
+    fn mint(&mut self) -> u64 {
+        self.next += 1;
+        assert!(self.next <= LARGEST_ID, "2^53 requests take longer than the machine lives");
+        self.next
+    }
+
+    /// Sends a request of the bridge's own: `text` gets the id it is to carry.
+    pub(crate) fn own_request(&mut self, request: OwnRequest, text: impl FnOnce(u64) -> String, out: &mut Output<A>) {
+        let k = self.mint();
+        self.own.insert(k, request);
+        out.outbox.line(&[text(k).as_bytes()]);
+    }
+
+    /// Ends calls whose time is over, and sends what was held back to be coalesced.
+    pub(crate) fn tick(&mut self, now: Instant, out: &mut Output<A>) {
+        if self.nearest.is_some_and(|due| due <= now) {
+            let over: Vec<u64> = self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(k, _)| *k).collect();
+            for k in over {
+                let Some(call) = self.calls.remove(&k) else { continue };
+                let waited = now.duration_since(call.started);
+                let error = ErrorObject {
+                    code: crate::jsonrpc::code::TIMEOUT,
+                    message: format!("MCP server did not answer within {:.1} s", waited.as_secs_f64()),
+                    data: Some(serde_json::json!({
+                        "source": "bridge", "kind": "timeout", "bridge": self.settings.name,
+                        "delivered": out.outbox.has_begun(call.position),
+                    })),
+                };
+                if call.request != Request::Initialize {
+                    cancel_at_server(k, "request timed out", out);
+                }
+                self.end_with(call, Outcome::Timeout, &error, DeliveryKind::Answer, now, out);
+            }
+            self.nearest = self.calls.values().map(|call| call.deadline).min();
+        }
+        if self.changes_due.is_some_and(|due| due <= now) {
+            self.send_changes(now, out);
+        }
+    }
+
+    /// The generation is over: every call ends with the error that `error` makes of it (told whether any byte was
+    /// delivered), except those that may be asked again, which are returned for the next generation. Sessions,
+    /// subscriptions and log levels stay.
+    #[must_use]
+    pub(crate) fn generation_ended(
+        &mut self,
+        repeat: bool,
+        error: impl Fn(bool) -> ErrorObject,
+        now: Instant,
+        out: &mut Output<A>,
+    ) -> Vec<Waiting<A>> {
+        let mut again = Vec::new();
+        for (_, mut call) in std::mem::take(&mut self.calls) {
+            if let Some(message) = call.again.take().filter(|_| repeat) {
+                if let Some(seat) = self.seats.get_mut(&call.session) {
+                    seat.in_flight.remove(&call.id);
+                }
+                again.push(Waiting { session: call.session, message, address: call.address, repeated: true });
+                continue;
+            }
+            let error = error(out.outbox.has_begun(call.position));
+            self.end_with(call, Outcome::ServerGone, &error, DeliveryKind::Answer, now, out);
+        }
+        for seat in self.seats.values_mut() {
+            for (minted, ask) in seat.asks.drain() {
+                let text = format!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{minted},"reason":"MCP server ended"}}}}"#
+                );
+                out.deliver(&ask.address, DeliveryKind::Notification, bytes::Bytes::from(text));
+            }
+        }
+        self.asks.clear();
+        self.own.clear();
+        self.level = None;
+        self.nearest = None;
+        out.outbox = Outbox::default();
+        again
+    }
+
+    /// A new generation is ready: brings it to the log level and the subscriptions of the sessions that outlived the
+    /// last one, and tells them that lists may have changed, for each list that `has_list` says the server has.
+    pub(crate) fn restore(&mut self, has_list: impl Fn(&str) -> bool, now: Instant, out: &mut Output<A>) {
+        if let Some(level) = self.most_verbose() {
+            self.tell_level(level, out);
+        }
+        let uris: Vec<Box<[u8]>> = self.subscribers.keys().cloned().collect();
+        for uri in uris {
+            self.own_request(OwnRequest::Restore, |k| uri_request(k, "resources/subscribe", &uri), out);
+        }
+        for (list, (capability, _)) in ServerNotification::LISTS.iter().enumerate() {
+            if has_list(capability) {
+                self.list_changed(list, now, out);
+            }
+        }
+    }
+
+    fn most_verbose(&self) -> Option<Level> {
+        self.seats.values().filter_map(|seat| seat.level).min()
+    }
+
+    fn tell_level(&mut self, level: Level, out: &mut Output<A>) {
+        self.level = Some(level);
+        self.own_request(
+            OwnRequest::Restore,
+            |k| {
+                let level = level.name();
+                format!(r#"{{"jsonrpc":"2.0","id":{k},"method":"logging/setLevel","params":{{"level":"{level}"}}}}"#)
+            },
+            out,
+        );
+    }
+
+    fn list_changed(&mut self, list: usize, now: Instant, out: &mut Output<A>) {
+        for seat in self.seats.values_mut() {
+            if self.service == Service::Dedicated {
+                out.deliver(&seat.outlet, DeliveryKind::Notification, list_changed_text(list));
+            } else {
+                seat.changed[list] = true;
+                self.changes_due.get_or_insert(now + COALESCE);
+            }
+        }
+    }
+
+    fn send_changes(&mut self, now: Instant, out: &mut Output<A>) {
+        self.changes_due = None;
+        for seat in self.seats.values_mut().filter(|seat| seat.changed.contains(&true)) {
+            if let Some(quiet_until) = seat.last_answer.map(|at| at + QUIET).filter(|until| *until > now) {
+                self.changes_due = Some(self.changes_due.map_or(quiet_until, |due| due.min(quiet_until)));
+                continue;
+            }
+            for (list, changed) in std::mem::take(&mut seat.changed).into_iter().enumerate() {
+                if changed {
+                    out.deliver(&seat.outlet, DeliveryKind::Notification, list_changed_text(list));
+                }
+            }
+        }
+    }
+
+    /// Ends `call`, which is no longer in the table, with an error.
+    fn end_with(
+        &mut self,
+        call: Call<A>,
+        outcome: Outcome,
+        error: &ErrorObject,
+        kind: DeliveryKind,
+        now: Instant,
+        out: &mut Output<A>,
+    ) {
+        self.ended(&call, outcome, now);
+        out.deliver(&call.address, kind, error.response(Some(call.id.as_bytes())));
+    }
+
+    /// Notes that `call` is over.
+    fn ended(&mut self, call: &Call<A>, outcome: Outcome, now: Instant) {
+        if let Some(seat) = self.seats.get_mut(&call.session) {
+            seat.in_flight.remove(&call.id);
+            seat.last_answer = Some(now);
+        }
+        self.metrics.call_finished(call.label, outcome, now.duration_since(call.started));
+    }
+}
+
+/// A request that waits for a server to be ready.
+#[derive(Debug)]
+pub(crate) struct Waiting<A> {
+    pub(crate) session: SessionKey,
+    pub(crate) message: Message,
+    pub(crate) address: A,
+    /// It was delivered to a generation that died: it is not repeated a second time.
+    pub(crate) repeated: bool,
+}
+
+fn cancel_at_server<A>(k: u64, reason: &str, out: &mut Output<A>) {
+    let text = format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{k},"reason":"{reason}"}}}}"#
+    );
+    out.outbox.line(&[text.as_bytes()]);
+}
+
+fn uri_request(k: u64, method: &str, uri: &[u8]) -> String {
+    let uri = String::from_utf8_lossy(uri);
+    format!(r#"{{"jsonrpc":"2.0","id":{k},"method":"{method}","params":{{"uri":{uri}}}}}"#)
+}
+
+fn list_changed_text(list: usize) -> bytes::Bytes {
+    format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, ServerNotification::LISTS[list].1).into()
+}

@@ -1,1 +1,144 @@
-//! To be written.
+//! `bridges.yaml`, validated: everything that can be wrong with it is found in one run, each thing with its place and its cure.
+//!
+//! The file becomes a tree of nodes that know line and column (`yaml`). Tables of keys (`keys`) say what may stand where and
+//! where a value goes; one reader (`read`) walks tree and tables together and reports instead of stopping. `load` puts the
+//! results together: defaults, environment files, the child's environment, and what only shows across bridges, such as a
+//! port that two of them want. Nothing here starts a process or opens a port.
+//!
+//! Variables are expanded in values after parsing, so what a variable holds can't change the structure of the file.
+
+mod bridge;
+mod change;
+mod command;
+mod env_file;
+mod environment;
+mod expand;
+mod keys;
+mod load;
+mod problem;
+mod read;
+mod secret;
+mod tools;
+mod units;
+mod yaml;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+pub use bridge::{Bridge, Era, Isolation, Limits, Listen, OnCrash, Restart, Timing};
+pub use change::Change;
+pub use command::{Command, CommandError, ProcessLimits};
+pub use environment::Environment;
+pub use problem::{Place, Problem, Problems};
+pub use secret::Secret;
+pub use tools::ToolFilter;
+
+/// A whole, valid configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// At least one, in the order of the file; names, aliases and ports don't clash.
+    pub bridges: Vec<Bridge>,
+    /// The listener that sees all bridges; `None` when the file has no `admin` section.
+    pub admin: Option<Admin>,
+    /// How long requests in flight may go on after the order to stop. Default 15 s.
+    pub drain: Duration,
+    /// Open connections over all listeners. Default 4096.
+    pub max_connections: usize,
+    /// Open connections from one address. Default 256.
+    pub max_connections_per_ip: usize,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: Listen,
+    /// Who may use it; empty means everybody who can reach it.
+    pub api_keys: Vec<Secret>,
+}
+
+/// The `log` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A level, or directives as `tracing_subscriber::EnvFilter` reads them. Default `info`.
+    pub level: String,
+    /// Default [`LogFormat::Auto`].
+    pub format: LogFormat,
+}
+
+/// The shape of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Auto,
+        }
+    }
+}
+
+/// What [`Config::load`] gives back when nothing is wrong.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What works but deserves a look, such as a file of secrets that others can read. To be logged once.
+    pub warnings: Vec<Problem>,
+}
+
+impl Config {
+    /// Reads and validates the file at `path`; `${VAR}` is looked up in `environment`, which also is what children inherit from.
+    ///
+    /// Relative paths in `env_file`, `cwd` and `file:` count from the directory of the file.
+    ///
+    /// # Errors
+    /// Every problem of the file at once. Values that may be secret are never part of a message.
+    pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> {
+        load::load(path, environment)
+    }
+
+    /// One bridge without a file: `command` with its arguments, under the name of its program, with the whole of
+    /// `environment` and defaults for everything else.
+    #[must_use]
+    pub fn single(
+        listen: Listen,
+        program: OsString,
+        args: Vec<OsString>,
+        environment: &Environment,
+    ) -> Self {
+        let name = bridge::name_of_program(&program);
+        let env = environment.everything().into_iter().collect();
+        let command = Command {
+            args,
+            env,
+            ..Command::new(program)
+        };
+        Self::of(vec![Bridge::new(name, listen, command)])
+    }
+
+    /// A configuration of these bridges, with defaults everywhere else.
+    #[must_use]
+    pub fn of(bridges: Vec<Bridge>) -> Self {
+        Self {
+            bridges,
+            admin: None,
+            drain: Duration::from_secs(15),
+            max_connections: 4096,
+            max_connections_per_ip: 256,
+            log: Log::default(),
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! From a file to a [`Config`]: reads the top level, each bridge over its defaults, and then what shows across bridges only.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use super::bridge::is_name;
+use super::keys::{Draft, NAME, OWN, SHARED, TOP, Top};
+use super::problem::Report;
+use super::read::{Missing, Reader, reason};
+use super::yaml::{Entry, Node, Value, join, parse};
+use super::{Admin, Bridge, Config, Environment, Listen, Loaded, Place, Problems, ToolFilter};
+
+/// See [`Config::load`].
+pub(super) fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> {
+    let mut report = Report::new(path);
+    let mut warnings = Report::new(path);
+    let root = read_text(path, &mut report).and_then(|text| root(&text, &mut report));
+    let config = root.map(|root| {
+        let base = path.parent().unwrap_or(Path::new(""));
+        let mut loader = Loader {
+            report: &mut report,
+            warnings: &mut warnings,
+            environment,
+            base,
+            claims: Vec::new(),
+        };
+        loader.config(&root)
+    });
+    let config = report.verdict(config)?;
+    Ok(Loaded {
+        config,
+        warnings: warnings.into_sorted(),
+    })
+}
+
+struct Loader<'a> {
+    report: &'a mut Report,
+    warnings: &'a mut Report,
+    environment: &'a Environment,
+    base: &'a Path,
+    /// Addresses that are spoken for.
+    claims: Vec<Claim>,
+}
+
+/// An address, who has it, and where that is written.
+struct Claim {
+    listen: Listen,
+    owner: String,
+    line: usize,
+}
+
+impl Loader<'_> {
+    fn config(&mut self, root: &Node) -> Config {
+        let mut top = Top::new();
+        let mut reader = self.reader();
+        reader.map(root, "", &[TOP], &mut top);
+        let missing = reader.missing;
+        self.report_missing(missing, None);
+
+        let defaults = root.entry("defaults").map(|entry| &entry.node);
+        if let Some(defaults) = defaults {
+            // Once by itself, because no bridge may be there to use it. What it lacks is a matter of the bridges.
+            self.reader()
+                .map(defaults, "defaults", &[SHARED], &mut Draft::new(""));
+        }
+        top.config.bridges = self.bridges(root, defaults);
+        if let Some(entry) = root.entry("admin") {
+            top.config.admin = self.admin(&top, entry);
+        }
+        top.config
+    }
+
+    fn bridges(&mut self, root: &Node, defaults: Option<&Node>) -> Vec<Bridge> {
+        let Some(section) = root.entry("bridges") else {
+            self.report.at(
+                root.place,
+                "",
+                "`bridges` is missing; name at least one bridge below it",
+            );
+            return Vec::new();
+        };
+        match &section.node.value {
+            Value::Map(entries) if !entries.is_empty() => {
+                let bridges = entries
+                    .iter()
+                    .filter_map(|entry| self.bridge(entry, defaults))
+                    .collect();
+                self.check_names(entries, &bridges);
+                bridges
+            }
+            _ => {
+                self.reader().wrong(
+                    &section.node,
+                    "bridges",
+                    "at least one bridge, such as `demo: { port: 48001, demo: true }`",
+                );
+                Vec::new()
+            }
+        }
+    }
+
+    fn bridge(&mut self, entry: &Entry, defaults: Option<&Node>) -> Option<Bridge> {
+        let path = join("bridges", &entry.key);
+        if !is_name(&entry.key) {
+            self.report.at(
+                entry.place,
+                &path,
+                format!("found `{}`, expected {NAME}", entry.key),
+            );
+        }
+        let mut draft = Draft::new(&entry.key);
+        let mut reader = self.reader();
+        if let Some(file) = entry.node.entry("env_file") {
+            reader.env_file(&file.node, &join(&path, "env_file"));
+        } else if let Some(file) = defaults.and_then(|defaults| defaults.entry("env_file")) {
+            reader.env_file(&file.node, "defaults.env_file");
+        }
+        if let Some(defaults) = defaults {
+            reader.map(defaults, "defaults", &[SHARED], &mut draft);
+        }
+        match entry.node.value {
+            Value::Null => reader.wrong(&entry.node, &path, "a map of keys"),
+            _ => reader.map(&entry.node, &path, &[OWN, SHARED], &mut draft),
+        }
+        let variables = reader.variables;
+        let missing = reader.missing;
+        if !matches!(entry.node.value, Value::Map(_)) {
+            return None;
+        }
+        let missing = self.report_missing(missing, draft.bridge.optional.then_some(path.as_str()));
+        self.check_command(entry, &path, &mut draft);
+        self.finish(entry, &path, draft, variables, missing)
+    }
+
+    /// Reports what is missing as errors. For the optional bridge at `optional` it gives it back as cures instead, unless it is
+    /// the address, without which there is nothing to show.
+    fn report_missing(&mut self, missing: Vec<Missing>, optional: Option<&str>) -> Vec<String> {
+        let address = |path: &str, key: &str| {
+            ["port", "host"].iter().any(|name| key == join(path, name)) || key == "defaults.host"
+        };
+        let mut cures = Vec::new();
+        for Missing { place, key, what } in missing {
+            if optional.is_some_and(|path| !address(path, &key)) {
+                cures.push(what.as_cure());
+            } else if key.starts_with("bridges.") || key.starts_with("defaults.") {
+                self.report.at(
+                    place,
+                    key,
+                    format!("{}, or say `optional: true`", what.as_error()),
+                );
+            } else {
+                self.report.at(place, key, format!("{what}; set it"));
+            }
+        }
+        cures.dedup();
+        cures
+    }
+
+    /// Settles what the bridge runs: exactly one of `command` and `demo`.
+    fn check_command(&mut self, entry: &Entry, path: &str, draft: &mut Draft) {
+        let node = &entry.node;
+        if !draft.demo {
+            if node.entry("command").is_none() {
+                let text = "`command` is missing; name a program, or say `demo: true` for the built-in server";
+                self.report.at(entry.place, path, text);
+            }
+            return;
+        }
+        for key in ["command", "args"] {
+            if let Some(other) = node.entry(key) {
+                let text = format!(
+                    "found `{key}` beside `demo: true`, which is a command of its own; remove one"
+                );
+                self.report.at(other.place, join(path, key), text);
+            }
+        }
+        match own_program() {
+            Ok(program) => {
+                draft.program = Some(program);
+                draft.bridge.command.args = vec!["demo-server".into()];
+            }
+            Err(error) => {
+                let place = node.entry("demo").map_or(entry.place, |demo| demo.place);
+                let text = format!("this program's own file can't be found: {}", reason(&error));
+                self.report.at(place, join(path, "demo"), text);
+            }
+        }
+    }
+
+    /// Puts the bridge together, when there is enough of it.
+    fn finish(
+        &mut self,
+        entry: &Entry,
+        path: &str,
+        draft: Draft,
+        variables: BTreeMap<String, String>,
+        mut cures: Vec<String>,
+    ) -> Option<Bridge> {
+        let mut bridge = draft.bridge;
+        let mut env = self.environment.passed_on(&draft.inherit);
+        let os = |(name, value): (String, String)| (OsString::from(name), OsString::from(value));
+        env.extend(variables.into_iter().map(os));
+        env.extend(draft.env.into_iter().map(os));
+        bridge.command.env = env.into_iter().collect();
+        bridge.command.cwd = bridge.command.cwd.map(|cwd| self.base.join(cwd));
+        // Each glob was tried when it was read; only their sum can be too large.
+        match ToolFilter::new(draft.allow, draft.deny) {
+            Ok(tools) => bridge.tools = tools,
+            Err(error) => {
+                self.report
+                    .at(entry.place, join(path, "tools"), error.kind().to_string())
+            }
+        }
+        if let Some(program) = draft.program {
+            bridge.command.program = program.into();
+            self.look_for_command(entry, path, &bridge, &mut cures);
+        }
+        if !cures.is_empty() {
+            bridge.unavailable = Some(cures.join("; "));
+        }
+        let Some(port) = entry.node.entry("port") else {
+            self.report.at(
+                entry.place,
+                path,
+                "`port` is missing; choose one for the bridge to listen on",
+            );
+            return None;
+        };
+        bridge.listen.port = draft.port?;
+        self.claim(
+            bridge.listen,
+            format!("bridge `{}`", bridge.name),
+            &join(path, "port"),
+            port.node.place,
+        );
+        if !bridge.listen.is_loopback() && bridge.api_keys.is_empty() {
+            self.warn_open(bridge.listen, &join(path, "port"), port.node.place);
+        }
+        Some(bridge)
+    }
+
+    /// A command that isn't there is a cure to show or a failure to come, but never an error of the file.
+    fn look_for_command(
+        &mut self,
+        entry: &Entry,
+        path: &str,
+        bridge: &Bridge,
+        cures: &mut Vec<String>,
+    ) {
+        let Err(error) = bridge.command.resolve() else {
+            return;
+        };
+        if bridge.optional {
+            cures.push(format!(
+                "{error}; install it or set its full path, then reload"
+            ));
+        } else if let Some(command) = entry.node.entry("command") {
+            let spaces = bridge.command.program.to_string_lossy().contains(' ');
+            let cure = if spaces {
+                "no shell is involved, put its arguments under `args`"
+            } else {
+                "install it or set its full path"
+            };
+            self.warnings.at(
+                command.node.place,
+                join(path, "command"),
+                format!("{error}; {cure}"),
+            );
+        }
+    }
+
+    fn admin(&mut self, top: &Top, entry: &Entry) -> Option<Admin> {
+        let Some(port) = entry.node.entry("port") else {
+            if matches!(entry.node.value, Value::Map(_) | Value::Null) {
+                self.report.at(
+                    entry.place,
+                    "admin",
+                    "`port` is missing; choose one for the admin listener",
+                );
+            }
+            return None;
+        };
+        let listen = Listen {
+            host: top.admin_host,
+            port: top.admin_port?,
+        };
+        self.claim(listen, "`admin`".to_owned(), "admin.port", port.node.place);
+        if !listen.is_loopback() && top.admin_keys.is_empty() {
+            self.warn_open(listen, "admin.port", port.node.place);
+        }
+        Some(Admin {
+            listen,
+            api_keys: top.admin_keys.clone(),
+        })
+    }
+
+    /// Notes that `owner` listens there, or reports who already does.
+    fn claim(&mut self, listen: Listen, owner: String, key: &str, place: Place) {
+        if let Some(Claim {
+            owner,
+            line,
+            listen: theirs,
+        }) = self.claims.iter().find(|c| c.listen.clashes_with(&listen))
+        {
+            let text = format!(
+                "{listen} clashes with {theirs} of {owner} at line {line}; choose another port"
+            );
+            self.report.at(place, key, text);
+        } else {
+            self.claims.push(Claim {
+                listen,
+                owner,
+                line: place.line,
+            });
+        }
+    }
+
+    fn warn_open(&mut self, listen: Listen, key: &str, place: Place) {
+        let text = format!(
+            "{listen} can be reached from other machines and has no `api_keys`: everybody there may use it"
+        );
+        self.warnings.at(place, key, text);
+    }
+
+    /// Names and aliases together must be unique; names alone are, as keys of a map.
+    fn check_names(&mut self, entries: &[Entry], bridges: &Vec<Bridge>) {
+        let mut taken: BTreeMap<&str, usize> = entries
+            .iter()
+            .map(|e| (e.key.as_str(), e.place.line))
+            .collect();
+        for bridge in bridges {
+            let aliases = entries
+                .iter()
+                .find(|e| e.key == bridge.name)
+                .and_then(|e| e.node.entry("aliases"));
+            let Some(Entry { node, .. }) = aliases else {
+                continue;
+            };
+            for (index, alias) in bridge.aliases.iter().enumerate() {
+                let place = match &node.value {
+                    // An item that was refused would shift the others.
+                    Value::List(items) if items.len() == bridge.aliases.len() => items[index].place,
+                    _ => node.place,
+                };
+                if let Some(line) = taken.insert(alias, place.line) {
+                    let key = format!("bridges.{}.aliases[{index}]", bridge.name);
+                    let text =
+                        format!("the name `{alias}` is taken at line {line}; choose another");
+                    self.report.at(place, key, text);
+                }
+            }
+        }
+    }
+
+    fn reader(&mut self) -> Reader<'_> {
+        Reader {
+            report: self.report,
+            warnings: self.warnings,
+            environment: self.environment,
+            base: self.base,
+            variables: BTreeMap::new(),
+            missing: Vec::new(),
+        }
+    }
+}
+
+fn read_text(path: &Path, report: &mut Report) -> Option<String> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            report.of_file(format!("cannot be read: {}", reason(&error)));
+            return None;
+        }
+    };
+    match String::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            let good =
+                String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+            let line = good.matches('\n').count() + 1;
+            let column = good.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            let byte = error.as_bytes()[error.utf8_error().valid_up_to()];
+            let place = Place { line, column };
+            report.at(
+                place,
+                "",
+                format!("found the byte 0x{byte:02x}, which is not UTF-8; save the file as UTF-8"),
+            );
+            None
+        }
+    }
+}
+
+/// The map at the top.
+fn root(text: &str, report: &mut Report) -> Option<Node> {
+    const EXPECTED: &str = "expected a map with the key `bridges`";
+    let Some(root) = parse(text.strip_prefix('\u{feff}').unwrap_or(text), report) else {
+        if report.is_empty() {
+            report.of_file(format!("the file is empty, {EXPECTED}"));
+        }
+        return None;
+    };
+    let found = match root.value {
+        Value::Map(_) => return Some(root),
+        Value::Refused => return None,
+        Value::Null => "nothing",
+        Value::List(_) => "a list",
+        Value::Scalar(_) => "a single value",
+    };
+    report.at(root.place, "", format!("found {found}, {EXPECTED}"));
+    None
+}
+
+/// The path of the running program. After an upgrade in place the system appends a mark to it, while the new file has the
+/// old name.
+fn own_program() -> std::io::Result<String> {
+    let path = std::env::current_exe()?;
+    let path = path
+        .into_os_string()
+        .into_string()
+        .map_err(|_| std::io::Error::other("its path is not UTF-8"))?;
+    Ok(path
+        .strip_suffix(" (deleted)")
+        .map(str::to_owned)
+        .unwrap_or(path))
+}

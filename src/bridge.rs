@@ -1,5 +1,268 @@
 //! One configured server: its instances, and the sessions that speak with it.
+//!
+//! [`Bridge`] is the handle that everybody holds. A [`Session`] sends a client's messages to the task that owns its
+//! instance (`actor`); there the multiplexer (`mux`, pure) maps them onto the server's pipe and the server's lines back
+//! into [`Mailbox`]es. `state`, `liveness`, `handshake` and `outbox` are the actor's pure parts; `pool` decides which
+//! instance a session gets.
 
+mod actor;
+mod handshake;
+mod instance;
+mod liveness;
 mod mailbox;
+mod mux;
+mod outbox;
+mod pool;
+mod session;
+mod start_gate;
+mod state;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+pub use crate::metrics::TransportLabel as Transport;
 pub use mailbox::{Budget, Delivery, DeliveryKind, MAX_BYTES, MAX_BYTES_IN_ALL, Mailbox, Reader, Refusal};
+pub use session::Session;
+pub use start_gate::StartGate;
+pub use state::{LastExit, Phase, Status};
+
+use crate::backoff::Jitter;
+use crate::config;
+use crate::jsonrpc::{ErrorObject, Message, array_elements, code, member};
+use crate::metrics::BridgeMetrics;
+use crate::process::{Spawner, Spec};
+use actor::{Actor, Role};
+use instance::{Halt, Instance, MAX_COMMANDS, Orders, Queued};
+use pool::Pool;
+
+/// Pages of a tool list that are followed before a server is taken to page for ever.
+const MAX_PAGES: usize = 1000;
+
+/// What the instances of a bridge need from the house.
+#[derive(Debug)]
+pub struct Site {
+    /// Starts processes.
+    pub spawner: Spawner,
+    /// Whose turn it is to start.
+    pub gate: Arc<StartGate>,
+    /// This bridge's numbers.
+    pub metrics: Arc<BridgeMetrics>,
+    /// What is queued for clients, over all bridges.
+    pub budget: Arc<Budget>,
+    /// Owns the tasks.
+    pub tracker: TaskTracker,
+    /// Spreads restart delays.
+    pub jitter: Jitter,
+    /// How long calls in flight may go on when a server is restarted on demand.
+    pub drain: Duration,
+}
+
+impl Site {
+    /// What to spawn for `settings`; the command is looked up anew each time, so that an installed one is found.
+    fn resolve(&self, settings: &config::Bridge) -> Result<Spec, String> {
+        let command = &settings.command;
+        let program = command.resolve().map_err(|error| error.to_string())?;
+        Ok(Spec {
+            name: settings.name.clone(),
+            program,
+            args: command.args.clone(),
+            env: command.env.clone(),
+            cwd: command.cwd.clone(),
+            user: command.user.clone(),
+            memory: command.limits.memory,
+            open_files: command.limits.open_files,
+            nice: command.limits.nice,
+        })
+    }
+}
+
+/// The handle to one configured server.
+#[derive(Debug, Clone)]
+pub struct Bridge(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    site: Arc<Site>,
+    orders: watch::Sender<Orders>,
+    shared: Instance,
+    status: watch::Receiver<Status>,
+    pool: Arc<Pool>,
+    /// Tools at the last listing, plus one; 0 when there was none.
+    tools: AtomicUsize,
+}
+
+impl Bridge {
+    /// Starts the bridge's server. Needs a runtime.
+    pub fn start(settings: Arc<config::Bridge>, site: Site) -> Bridge {
+        let site = Arc::new(site);
+        let name = settings.name.clone();
+        let (orders, orders_seen) = watch::channel(Orders { settings: settings.clone(), restarts: 0, halt: Halt::No });
+        let pool = Arc::new(Pool::new(site.clone(), orders_seen.clone()));
+        let (commands, receiver) = mpsc::channel(settings.limits.max_sessions.saturating_add(MAX_COMMANDS));
+        let queued = Arc::<Queued>::default();
+        let mut status = Status::before_start();
+        if settings.unavailable.is_some() {
+            status.phase = Phase::Unavailable;
+            status.cure.clone_from(&settings.unavailable);
+        }
+        let (status, status_seen) = watch::channel(status);
+        let role = Role::Shared { pool: pool.clone() };
+        let actor = Actor::new(role, site.clone(), orders_seen, receiver, queued.clone(), status);
+        site.tracker.spawn(actor.run());
+        Bridge(Arc::new(Inner {
+            name,
+            site,
+            orders,
+            shared: Instance { commands, queued },
+            status: status_seen,
+            pool,
+            tools: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The configuration in force; a reload may change it.
+    pub fn settings(&self) -> Arc<config::Bridge> {
+        self.0.orders.borrow().settings.clone()
+    }
+
+    /// What its shared instance is doing.
+    pub fn status(&self) -> Status {
+        self.0.status.borrow().clone()
+    }
+
+    /// To wait for a change of [`Bridge::status`].
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.0.status.clone()
+    }
+
+    /// Its instances of single sessions, the warm spare among them.
+    pub fn dedicated(&self) -> Vec<Status> {
+        self.0.pool.statuses()
+    }
+
+    /// Its numbers.
+    pub fn metrics(&self) -> &Arc<BridgeMetrics> {
+        &self.0.site.metrics
+    }
+
+    /// What is queued for clients, over all bridges.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.0.site.budget
+    }
+
+    /// Number of tools at the last listing.
+    pub fn tools(&self) -> Option<usize> {
+        self.0.tools.load(std::sync::atomic::Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Whether it is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.0.orders.borrow().halt != Halt::No
+    }
+
+    /// A new session; unsolicited messages go to `outlet`. Its instance is chosen with its first message.
+    pub fn open(&self, transport: Transport, outlet: Arc<Mailbox>) -> Session {
+        Session::new(self.clone(), Some(transport), outlet)
+    }
+
+    /// Takes over a changed configuration in place; with `restart` the servers are drained and started anew.
+    pub fn reconfigure(&self, settings: Arc<config::Bridge>, restart: bool) {
+        self.0.orders.send_modify(|orders| {
+            orders.settings = settings;
+            orders.restarts += u64::from(restart);
+        });
+    }
+
+    /// Drains the servers and starts them anew.
+    pub fn restart(&self) {
+        self.0.orders.send_modify(|orders| orders.restarts += 1);
+    }
+
+    /// Refuses new requests from now on, and ends the servers when those in flight have finished, or at `deadline`.
+    pub fn drain(&self, deadline: Instant) {
+        self.0.orders.send_modify(|orders| {
+            if orders.halt != Halt::Now {
+                orders.halt = Halt::Drain(deadline);
+            }
+        });
+    }
+
+    /// Kills the servers.
+    pub fn kill(&self) {
+        self.0.orders.send_modify(|orders| orders.halt = Halt::Now);
+    }
+
+    /// Waits until the shared server and all others have ended.
+    pub async fn stopped(&self) {
+        let mut status = self.0.status.clone();
+        // An error means that the task has ended, which is what is waited for.
+        let _ended = status.wait_for(|status| status.phase == Phase::Stopped).await;
+    }
+
+    /// Every tool's JSON object as the server wrote it, allow and deny lists applied, all pages.
+    ///
+    /// # Errors
+    /// The server's error, or the bridge's when the server is not there.
+    pub async fn catalogue(&self) -> Result<Vec<Bytes>, ErrorObject> {
+        let outlet = Mailbox::new(self.budget());
+        let session = Session::new(self.clone(), None, outlet);
+        let mut tools = Vec::new();
+        let mut cursor: Option<String> = None;
+        for page in 1..=MAX_PAGES {
+            let params = cursor.as_ref().map(|cursor| format!(r#","params":{{"cursor":{cursor}}}"#)).unwrap_or_default();
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{page},"method":"tools/list"{params}}}"#);
+            let result = ask(&session, text).await?;
+            let Some(list) = member(&result, "tools") else {
+                return Err(ErrorObject::new(code::INTERNAL_ERROR, "the server's tools/list result has no tools"));
+            };
+            let elements = array_elements(list.of(&result)).unwrap_or_default();
+            let part = |start: u32, end: u32| result.slice((list.start + start) as usize..(list.start + end) as usize);
+            tools.extend(elements.into_iter().map(|span| part(span.start, span.end)));
+            cursor = member(&result, "nextCursor")
+                .map(|span| String::from_utf8_lossy(span.of(&result)).into_owned())
+                .filter(|cursor| cursor != "null");
+            if cursor.is_none() {
+                self.0.tools.store(tools.len() + 1, std::sync::atomic::Ordering::Relaxed);
+                return Ok(tools);
+            }
+        }
+        Err(ErrorObject::new(code::INTERNAL_ERROR, format!("the server's tool list has more than {MAX_PAGES} pages")))
+    }
+}
+
+/// The result of a request of the bridge's own.
+async fn ask(session: &Session, text: String) -> Result<Bytes, ErrorObject> {
+    let address = Mailbox::new(&Arc::default());
+    let message = Message::parse(text.into()).expect("a request of our own is well formed");
+    session.send(message, &address);
+    let mut reader = address.reader();
+    loop {
+        let Some(delivery) = reader.next().await else {
+            return Err(ErrorObject::new(code::SERVER_UNAVAILABLE, "the server is gone"));
+        };
+        if !delivery.kind.ends_a_request() {
+            continue;
+        }
+        let answer = delivery.body.into_bytes();
+        let answer = Message::parse(answer).map_err(|error| ErrorObject::new(code::INTERNAL_ERROR, error.to_string()))?;
+        return answer.result().ok_or_else(|| {
+            let error = answer.part(answer.envelope().error).unwrap_or_default();
+            let text = |key| member(error, key).map(|span| span.of(error)).unwrap_or_default();
+            let number = std::str::from_utf8(text("code")).ok().and_then(|code| code.parse().ok());
+            let message = crate::jsonrpc::string_value(text("message")).unwrap_or_default();
+            ErrorObject::new(number.unwrap_or(code::INTERNAL_ERROR), message)
+        });
+    }
+}

@@ -274,7 +274,7 @@ impl<A: Clone> Mux<A> {
     pub(crate) fn generation_ended(
         &mut self,
         repeat: bool,
-        error: impl Fn(bool) -> ErrorObject,
+        mut error: impl FnMut(bool) -> ErrorObject,
         now: Instant,
         out: &mut Output<A>,
     ) -> Vec<Waiting<A>> {

@@ -85,6 +85,20 @@ pub struct Status {
     pub cure: Option<String>,
     /// `serverInfo.name` and `.version` of the last initialize result.
     pub server: Option<(String, String)>,
-    /// Number of tools at the last listing.
-    pub tools: Option<usize>,
+}
+
+impl Status {
+    pub(crate) fn before_start() -> Status {
+        Status {
+            phase: Phase::Starting,
+            since: Instant::now(),
+            generation: 0,
+            restarts: 0,
+            pid: None,
+            last_exit: None,
+            next_start: None,
+            cure: None,
+            server: None,
+        }
+    }
 }

@@ -150,6 +150,8 @@ labels! {
 labels! {
     /// An instance's state.
     StateLabel {
+        /// Its command or a variable is missing, which the configuration allows.
+        Unavailable = "unavailable",
         /// Started, `initialize` not answered yet.
         Starting = "starting",
         /// Answers.
@@ -164,6 +166,8 @@ labels! {
         Draining = "draining",
         /// Being ended.
         Stopping = "stopping",
+        /// Ended, and not to be started again.
+        Stopped = "stopped",
     }
 }
 

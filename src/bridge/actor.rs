@@ -1,0 +1,606 @@
+//! The task that owns one instance: its process over all generations, its multiplexer, and what waits for it.
+//!
+//! [`Actor::run`] waits for one event at a time and handles it without waiting; after each it settles: what the server is
+//! to read goes to its pipe as far as that takes it, what clients are to get goes to their mailboxes. A shared instance
+//! lives as long as its bridge and starts its server anew after a failure (SUPERVISION §1); a dedicated one belongs to
+//! one session and ends with it, or with its server.
+
+mod generation;
+mod report;
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info};
+
+use super::handshake::Handshake;
+use super::instance::{Command, Facts, Halt, Orders, Queued};
+use super::mailbox::{Delivery, DeliveryKind, Mailbox, Refusal};
+use super::mux::{Mux, Output, Service, SessionKey, Waiting};
+use super::pool::{Pool, Slot};
+use super::start_gate::StartPermit;
+use super::state::{LastExit, Phase, Status};
+use crate::backoff::Backoff;
+use crate::config;
+use crate::jsonrpc::{ErrorObject, Kind, code};
+use crate::mcp::{ClientNotification, Request};
+use crate::metrics::{Dropped, Refused, StateLabel};
+use crate::process::{Child, Exit, Ladder, Process, SpawnError};
+use generation::Generation;
+
+/// Requests that may wait for a server to be ready.
+const MAX_WAITING: usize = 128;
+/// Commands taken from the channel in one go.
+const BATCH: usize = 128;
+/// A repeated request is given up when no generation is ready by then.
+const REPEAT_WITHIN: Duration = Duration::from_secs(5);
+/// Sleeping until then is sleeping for ever.
+const FAR: Duration = Duration::from_secs(86_400);
+
+/// What an instance is for.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// All sessions that need no instance of their own.
+    Shared {
+        /// To be told when the first spare may be made.
+        pool: Arc<Pool>,
+    },
+    /// One session, from the warm spare that it was before; the slot counts it.
+    Dedicated(Slot),
+}
+
+/// Everything an instance's task is made of.
+#[derive(Debug)]
+pub(crate) struct Actor {
+    role: Role,
+    site: Arc<super::Site>,
+    settings: Arc<config::Bridge>,
+    orders: watch::Receiver<Orders>,
+    restarts_seen: u64,
+    commands: mpsc::Receiver<Command>,
+    queued: Arc<Queued>,
+    status: watch::Sender<Status>,
+    mux: Mux<Arc<Mailbox>>,
+    out: Output<Arc<Mailbox>>,
+    facts: HashMap<SessionKey, Arc<Facts>>,
+    waiting: VecDeque<Waiter>,
+    handshake: Option<Handshake>,
+    backoff: Backoff,
+    life: Life,
+    draining: Option<Instant>,
+    /// A drain ends with a new start.
+    then_start: bool,
+    /// All handles are gone: no command comes any more.
+    deaf: bool,
+    /// The bridge is gone: no order comes any more.
+    abandoned: bool,
+}
+
+/// A request that waits for the server to be ready, and how long.
+#[derive(Debug)]
+struct Waiter {
+    request: Waiting<Arc<Mailbox>>,
+    until: Instant,
+}
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What there is of the server's process.
+enum Life {
+    /// None; the next start is due then, or never.
+    Down(Option<Instant>),
+    /// It is being made, or waits for its turn.
+    Spawning(Boxed<(Result<Child, SpawnError>, StartPermit)>),
+    /// It runs.
+    Up(Box<Generation>),
+    /// It is being ended; the handle is for those who can't wait.
+    Stopping(Boxed<Exit>, Process, Instant),
+    /// None, and none will be.
+    Over,
+}
+
+impl std::fmt::Debug for Life {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Life::Down(_) => "Down",
+            Life::Spawning(_) => "Spawning",
+            Life::Up(_) => "Up",
+            Life::Stopping(..) => "Stopping",
+            Life::Over => "Over",
+        })
+    }
+}
+
+/// What can happen.
+enum Event {
+    Commands,
+    CommandsEnded,
+    Orders,
+    Abandoned,
+    Spawned(Result<Child, SpawnError>, StartPermit),
+    Stopped(Exit),
+    Exited(Exit),
+    Readable,
+    Writable,
+    Timer,
+}
+
+impl Actor {
+    /// An instance that is not running yet.
+    pub(crate) fn new(
+        role: Role,
+        site: Arc<super::Site>,
+        mut orders: watch::Receiver<Orders>,
+        commands: mpsc::Receiver<Command>,
+        queued: Arc<Queued>,
+        status: watch::Sender<Status>,
+    ) -> Actor {
+        let Orders { settings, restarts, .. } = orders.borrow_and_update().clone();
+        let service = match role {
+            Role::Dedicated(_) => Service::Dedicated,
+            Role::Shared { .. } => Service::Shared { asks: settings.isolation == config::Isolation::Shared },
+        };
+        Actor {
+            role,
+            mux: Mux::new(service, settings.clone(), site.metrics.clone()),
+            settings,
+            orders,
+            restarts_seen: restarts,
+            commands,
+            queued,
+            status,
+            out: Output::default(),
+            facts: HashMap::new(),
+            waiting: VecDeque::new(),
+            handshake: None,
+            backoff: Backoff::new(site.jitter.clone()),
+            life: Life::Down(None),
+            draining: None,
+            then_start: false,
+            deaf: false,
+            abandoned: false,
+            site,
+        }
+    }
+
+    /// Lives until there is nothing left to do: the bridge stops, or a dedicated instance's session or server ends.
+    pub(crate) async fn run(mut self) {
+        let mut batch = Vec::new();
+        self.site.metrics.instance_state(None, Some(label(self.status.borrow().phase)));
+        if self.settings.unavailable.is_none() {
+            self.start();
+        }
+        while !matches!(self.life, Life::Over) {
+            let wake = self.next_wake();
+            match self.next_event(&mut batch, wake).await {
+                Event::Commands => {
+                    let now = Instant::now();
+                    for command in batch.drain(..) {
+                        self.command(command, now);
+                    }
+                }
+                Event::CommandsEnded => {
+                    self.deaf = true;
+                    self.halt(Instant::now());
+                }
+                Event::Orders => self.ordered(),
+                Event::Abandoned => {
+                    self.abandoned = true;
+                    self.halt(Instant::now());
+                }
+                Event::Spawned(Ok(child), permit) => self.spawned(child, permit),
+                Event::Spawned(Err(error), _) => self.not_spawned(&error),
+                Event::Stopped(exit) => self.stopped(exit),
+                Event::Exited(exit) => self.exited(exit),
+                Event::Readable => self.read(),
+                Event::Writable => {}
+                Event::Timer => self.tick(Instant::now()),
+            }
+            self.settle();
+        }
+        self.finish();
+    }
+
+    /// Waits for the next event; takes nothing out but what it returns.
+    async fn next_event(&mut self, batch: &mut Vec<Command>, wake: Instant) -> Event {
+        let commands = self.commands.recv_many(batch, BATCH);
+        let orders = self.orders.changed();
+        let (deaf, abandoned) = (self.deaf, self.abandoned);
+        match &mut self.life {
+            Life::Down(_) | Life::Over => tokio::select! {
+                count = commands, if !deaf => commands_event(count),
+                order = orders, if !abandoned => orders_event(&order),
+                () = sleep_until(wake) => Event::Timer,
+            },
+            Life::Spawning(spawning) => tokio::select! {
+                (result, permit) = spawning => Event::Spawned(result, permit),
+                count = commands, if !deaf => commands_event(count),
+                order = orders, if !abandoned => orders_event(&order),
+                () = sleep_until(wake) => Event::Timer,
+            },
+            Life::Stopping(stopping, _, _) => tokio::select! {
+                exit = stopping => Event::Stopped(exit),
+                count = commands, if !deaf => commands_event(count),
+                order = orders, if !abandoned => orders_event(&order),
+                () = sleep_until(wake) => Event::Timer,
+            },
+            Life::Up(up) => {
+                let (stdout, stdin, timer) = (&up.stdout, &up.stdin, &mut up.timer);
+                if timer.deadline() != wake {
+                    timer.as_mut().reset(wake);
+                }
+                let readable = async {
+                    match stdout {
+                        Some(stdout) => drop(stdout.readable().await),
+                        None => std::future::pending().await,
+                    }
+                };
+                let writable = async {
+                    match stdin {
+                        Some(stdin) => drop(stdin.writable().await),
+                        None => std::future::pending().await,
+                    }
+                };
+                let stuck = !self.out.outbox.is_empty();
+                tokio::select! {
+                    count = commands, if !deaf => commands_event(count),
+                    () = readable => Event::Readable,
+                    () = writable, if stuck => Event::Writable,
+                    exit = &mut up.exited, if up.exit.is_none() => Event::Exited(exit),
+                    order = orders, if !abandoned => orders_event(&order),
+                    () = timer => Event::Timer,
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Open(session, facts) => {
+                self.mux.open(session, facts.outlet.clone());
+                self.facts.insert(session, facts);
+            }
+            Command::Close(session) => {
+                self.waiting.retain(|waiter| waiter.request.session != session);
+                self.mux.close(session, now.into_std(), &mut self.out);
+                self.facts.remove(&session);
+                if matches!(self.role, Role::Dedicated(_)) {
+                    self.halt(now);
+                }
+            }
+            Command::Message(session, message, address) => {
+                self.queued.incoming.fetch_sub(message.text().len(), Ordering::Relaxed);
+                match message.kind() {
+                    Kind::Request => {
+                        self.request(Waiting { session, message, address, repeated: false }, now);
+                    }
+                    Kind::Notification if self.is_ready() => {
+                        self.mux.notification(session, &message, now.into_std(), &mut self.out);
+                    }
+                    Kind::Notification => self.notification_too_early(session, &message),
+                    Kind::Answer => self.mux.answer(session, &message, &mut self.out),
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, request: Waiting<Arc<Mailbox>>, now: Instant) {
+        let method = request.message.method();
+        let class = Request::of(&method);
+        if class == Request::Ping {
+            return self.pass(request, now);
+        }
+        if self.draining.is_some() {
+            let error = self.shutting_down();
+            return self.refuse(&request, Refusal::ShuttingDown, &error, Refused::Draining);
+        }
+        if self.is_ready() || (class == Request::Initialize && self.takes_first_initialize()) {
+            return self.pass(request, now);
+        }
+        let phase = self.status.borrow().phase;
+        let until = match phase {
+            Phase::Backoff => now + self.settings.timing.start_wait.min(self.settings.timing.request_timeout),
+            Phase::Quarantined | Phase::Unavailable | Phase::Stopped => now,
+            _ => now + self.settings.timing.init_timeout,
+        };
+        if self.waiting.len() >= MAX_WAITING {
+            let text = format!("{MAX_WAITING} requests wait for bridge {} already", self.settings.name);
+            let refusal = Refusal::Overloaded { retry_after: self.retry_after(now) };
+            return self.refuse(&request, refusal, &ErrorObject::new(code::OVERLOADED, text), Refused::QueueFull);
+        }
+        if until <= now {
+            return self.refuse_unavailable(&request, now);
+        }
+        self.waiting.push_back(Waiter { request, until });
+    }
+
+    /// Gives a request to the multiplexer, the server being ready for it.
+    fn pass(&mut self, request: Waiting<Arc<Mailbox>>, now: Instant) {
+        let Waiting { session, message, address, repeated } = request;
+        let initialize = Request::of(&message.method()) == Request::Initialize;
+        if initialize && matches!(self.role, Role::Dedicated(_)) {
+            self.expect_initialize(now);
+        }
+        if let (Role::Shared { .. }, true, Some(handshake)) = (&self.role, initialize, &self.handshake) {
+            let now = now.into_std();
+            let agreed = self.mux.initialize(session, &message, &address, handshake, now, &mut self.out);
+            if let (Some(agreed), Some(facts)) = (agreed, self.facts.get(&session)) {
+                // A second initialize changes nothing.
+                let _first = facts.version.set(agreed);
+            }
+            return;
+        }
+        self.mux.request(session, &message, address, repeated, now.into_std(), &mut self.out);
+    }
+
+    /// Only what concerns a request that waits here still means something.
+    fn notification_too_early(&mut self, session: SessionKey, message: &crate::jsonrpc::Message) {
+        if ClientNotification::of(&message.method()) != ClientNotification::Cancelled {
+            return;
+        }
+        let id = message.part(message.envelope().request_id);
+        let Some(at) = self
+            .waiting
+            .iter()
+            .position(|waiter| waiter.request.session == session && waiter.request.message.id() == id)
+        else {
+            return self.site.metrics.dropped(Dropped::UnattributedNotification);
+        };
+        if let Some(waiter) = self.waiting.remove(at) {
+            let error = ErrorObject::new(code::INVALID_REQUEST, "request cancelled by the client");
+            let body = error.response(waiter.request.message.id()).into();
+            waiter.request.address.push(Delivery { kind: DeliveryKind::Cancelled, body });
+        }
+    }
+
+    /// The server is ready: what waited for it goes on.
+    fn release_waiting(&mut self, now: Instant) {
+        let ready = self.is_ready();
+        for waiter in std::mem::take(&mut self.waiting) {
+            if ready || report::is_initialize(&waiter.request) {
+                self.pass(waiter.request, now);
+            } else {
+                self.waiting.push_back(waiter);
+            }
+        }
+    }
+
+    fn ordered(&mut self) {
+        let Orders { settings, restarts, halt } = self.orders.borrow_and_update().clone();
+        let now = Instant::now();
+        self.mux.configure(settings.clone());
+        self.settings = settings;
+        match halt {
+            Halt::Now => return self.kill(),
+            Halt::Drain(until) => {
+                self.then_start = false;
+                return self.drain(until.max(now));
+            }
+            Halt::No => {}
+        }
+        if restarts != self.restarts_seen {
+            self.restarts_seen = restarts;
+            self.backoff.reset();
+            info!(bridge = self.settings.name, "restart ordered");
+            match self.life {
+                Life::Down(_) => {
+                    if self.settings.unavailable.is_none() {
+                        self.start();
+                    } else {
+                        self.enter(Phase::Unavailable);
+                    }
+                }
+                Life::Over => {}
+                _ => {
+                    self.then_start = matches!(self.role, Role::Shared { .. });
+                    self.drain(now + self.site.drain);
+                }
+            }
+        }
+    }
+
+    /// Ends without regard to calls: nobody is there any more.
+    fn halt(&mut self, now: Instant) {
+        self.then_start = false;
+        self.drain(now);
+    }
+
+    /// Lets calls in flight finish until then and refuses new ones; the process is ended after that.
+    fn drain(&mut self, until: Instant) {
+        self.draining = Some(until);
+        for waiter in std::mem::take(&mut self.waiting) {
+            let error = self.shutting_down();
+            self.refuse(&waiter.request, Refusal::ShuttingDown, &error, Refused::Draining);
+        }
+        match self.life {
+            Life::Up(_) => self.enter(Phase::Draining),
+            Life::Stopping(..) => {}
+            // Dropping a spawn that is under way kills its child.
+            Life::Down(_) | Life::Spawning(_) | Life::Over => self.stopped_for_good_or_start(),
+        }
+    }
+
+    fn stopped_for_good_or_start(&mut self) {
+        self.draining = None;
+        if std::mem::take(&mut self.then_start) {
+            if self.settings.unavailable.is_none() {
+                self.start();
+            } else {
+                self.life = Life::Down(None);
+                self.enter(Phase::Unavailable);
+            }
+            return;
+        }
+        self.life = Life::Over;
+        self.enter(Phase::Stopped);
+    }
+
+    /// Calls have finished or their time is over: down the stop ladder.
+    fn stop(&mut self) {
+        let error = self.shutting_down();
+        let Life::Up(mut up) = std::mem::replace(&mut self.life, Life::Down(None)) else { return };
+        let again =
+            self.mux.generation_ended(false, |_| error.clone(), std::time::Instant::now(), &mut self.out);
+        debug_assert!(again.is_empty(), "nothing is repeated when a server is stopped");
+        self.handshake = None;
+        self.enter(Phase::Stopping);
+        let process = up.process.clone();
+        up.stdin = None;
+        let stopping = Box::pin(async move { up.stop(Ladder::default()).await });
+        self.life = Life::Stopping(stopping, process, Instant::now());
+    }
+
+    fn kill(&mut self) {
+        self.then_start = false;
+        match &self.life {
+            Life::Up(_) => {
+                self.stop();
+                self.kill();
+            }
+            Life::Stopping(_, process, _) => process.kill_now(),
+            _ => self.stopped_for_good_or_start(),
+        }
+    }
+
+    fn stopped(&mut self, exit: Exit) {
+        debug!(bridge = self.settings.name, %exit, "server stopped");
+        self.status.send_modify(|status| status.pid = None);
+        self.stopped_for_good_or_start();
+    }
+
+    fn settle(&mut self) {
+        if let Life::Up(up) = &mut self.life {
+            if !self.out.outbox.is_empty() {
+                up.flush(&mut self.out.outbox, &self.site.metrics);
+            }
+            let drained = self.draining.is_some_and(|until| self.mux.in_flight() == 0 || until <= Instant::now());
+            if drained {
+                self.stop();
+            }
+        }
+        let waiting = self.out.outbox.len();
+        if self.queued.outgoing.swap(waiting, Ordering::Relaxed) != waiting {
+            self.site.metrics.queue_bytes.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        }
+        for (address, delivery) in self.out.deliveries.drain(..) {
+            for _ in 0..address.push(delivery) {
+                self.site.metrics.dropped(Dropped::NotificationOverflow);
+            }
+        }
+    }
+
+    fn next_wake(&self) -> Instant {
+        let mux = self.mux.next_tick().map(Instant::from_std);
+        let waiting = self.waiting.iter().map(|waiter| waiter.until).min();
+        let life = match &self.life {
+            Life::Down(start) => *start,
+            Life::Up(up) => up.next_tick(&self.settings.timing),
+            _ => None,
+        };
+        [mux, waiting, life, self.draining].into_iter().flatten().min().unwrap_or_else(|| Instant::now() + FAR)
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.mux.tick(now.into_std(), &mut self.out);
+        while let Some(at) = self.waiting.iter().position(|waiter| waiter.until <= now) {
+            let Some(waiter) = self.waiting.remove(at) else { break };
+            self.refuse_unavailable(&waiter.request, now);
+        }
+        match &self.life {
+            Life::Down(Some(start)) if *start <= now => self.start(),
+            Life::Up(_) => self.tick_generation(now),
+            _ => {}
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        matches!(&self.life, Life::Up(up) if up.ready_since.is_some())
+    }
+
+    /// A dedicated instance's server gets its client's own `initialize`.
+    fn takes_first_initialize(&self) -> bool {
+        matches!((&self.role, &self.life), (Role::Dedicated(_), Life::Up(_)))
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        let now = std::time::Instant::now();
+        let name = &self.settings.name;
+        let cure = self.settings.unavailable.clone();
+        let next_start = match self.life {
+            Life::Down(start) => start.map(Instant::into_std),
+            _ => None,
+        };
+        let before = self.status.borrow().phase;
+        self.status.send_modify(|status| {
+            if status.phase != phase {
+                status.since = now;
+            }
+            status.phase = phase;
+            status.next_start = next_start;
+            status.cure = cure;
+        });
+        if before != phase {
+            self.site.metrics.instance_state(Some(label(before)), Some(label(phase)));
+            debug!(bridge = name, from = before.label(), to = phase.label(), "state");
+        }
+    }
+
+    /// The last thing: everybody who still waits is told.
+    fn finish(&mut self) {
+        self.commands.close();
+        let error = self.shutting_down();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Message(session, message, address) = command
+                && message.kind() == Kind::Request
+            {
+                let request = Waiting { session, message, address, repeated: false };
+                self.refuse(&request, Refusal::ShuttingDown, &error, Refused::Draining);
+            }
+        }
+        let sessions: Vec<SessionKey> = self.mux.sessions().collect();
+        for session in sessions {
+            self.mux.close(session, std::time::Instant::now(), &mut self.out);
+        }
+        self.settle();
+        for facts in self.facts.values() {
+            facts.end();
+        }
+        let phase = self.status.borrow().phase;
+        self.site.metrics.instance_state(Some(label(phase)), None);
+    }
+
+    fn note_exit(&mut self, last: LastExit) {
+        self.status.send_modify(|status| {
+            status.pid = None;
+            status.last_exit = Some(last);
+        });
+    }
+}
+
+fn commands_event(count: usize) -> Event {
+    if count == 0 { Event::CommandsEnded } else { Event::Commands }
+}
+
+fn orders_event(order: &Result<(), watch::error::RecvError>) -> Event {
+    if order.is_ok() { Event::Orders } else { Event::Abandoned }
+}
+
+fn label(phase: Phase) -> StateLabel {
+    match phase {
+        Phase::Unavailable => StateLabel::Unavailable,
+        Phase::Starting => StateLabel::Starting,
+        Phase::Ready => StateLabel::Ready,
+        Phase::Suspect(_) => StateLabel::Suspect,
+        Phase::Backoff => StateLabel::Backoff,
+        Phase::Quarantined => StateLabel::Quarantined,
+        Phase::Draining => StateLabel::Draining,
+        Phase::Stopping => StateLabel::Stopping,
+        Phase::Stopped => StateLabel::Stopped,
+    }
+}

@@ -1,0 +1,516 @@
+//! One run of a server's process, from spawn to its last line.
+
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::net::unix::pipe;
+use tokio::time::{Instant, Sleep, sleep};
+use tracing::{info, warn};
+
+use super::{Actor, Boxed, FAR, Life, Role, REPEAT_WITHIN, Waiter};
+use crate::backoff::Verdict;
+use crate::bridge::handshake::{Handshake, initialize_request};
+use crate::bridge::liveness::{Liveness, Pulse, Sampler};
+use crate::bridge::mux::{Incoming, OwnRequest};
+use crate::bridge::outbox::Outbox;
+use crate::bridge::start_gate::StartPermit;
+use crate::bridge::state::{LastExit, Phase};
+use crate::config::{Isolation, OnCrash, Restart, Timing};
+use crate::jsonrpc::{ErrorObject, Kind, Message, code, member, string_value};
+use crate::metrics::{BridgeMetrics, Dropped};
+use crate::process::{Child, Exit, Ladder, Line, Lines, Process, SpawnError, StderrTail};
+
+/// After the exit of a process its stdout is read this long: a grandchild may hold it open.
+const READ_AFTER_EXIT: Duration = Duration::from_millis(80);
+/// A process that closed stdout, or its end of stdin, gets this long to exit.
+const EXIT_AFTER_EOF: Duration = Duration::from_secs(1);
+/// The exit of a killed process is waited for this long.
+const EXIT_AFTER_KILL: Duration = Duration::from_millis(1500);
+/// A generation that was ready this long has been of use, whatever it was asked.
+const PRODUCTIVE_AFTER: Duration = Duration::from_secs(10);
+/// Reads in a row after an exit, each of at most 256 KiB, before others get their turn.
+const READS_IN_A_ROW: usize = 64;
+/// Lines of stderr that an error and the status show.
+const STDERR_LINES: usize = 5;
+/// Bytes of a broken line that the log shows.
+const SHOWN: usize = 200;
+
+/// A running process and what is known of it.
+pub(super) struct Generation {
+    pub(super) process: Process,
+    pub(super) stdin: Option<pipe::Sender>,
+    pub(super) stdout: Option<pipe::Receiver>,
+    pub(super) exited: Boxed<Exit>,
+    /// It has exited; what it wrote is still being read.
+    pub(super) exit: Option<Exit>,
+    pub(super) ready_since: Option<Instant>,
+    pub(super) timer: Pin<Box<Sleep>>,
+    number: u64,
+    stderr: StderrTail,
+    lines: Lines,
+    started: Instant,
+    /// It has answered a request of a client.
+    answered: bool,
+    liveness: Liveness,
+    /// `initialize` must be answered by then.
+    init_by: Option<Instant>,
+    /// It must have ended by then, or is taken as ended.
+    end_by: Option<Instant>,
+    /// It closed a stream and must exit by then.
+    exit_by: Option<Instant>,
+    /// Why it was killed, if it was.
+    doomed: Option<String>,
+    permit: Option<StartPermit>,
+    garbage: Sampler,
+    log: Sampler,
+}
+
+impl Generation {
+    pub(super) fn next_tick(&self, timing: &Timing) -> Option<Instant> {
+        let alive = self.ready_since.filter(|_| self.doomed.is_none() && self.exit.is_none());
+        let liveness = alive.map(|_| Instant::from_std(self.liveness.due(timing)));
+        [self.init_by, self.end_by, self.exit_by, liveness].into_iter().flatten().min()
+    }
+
+    /// Writes what the pipe takes. A closed pipe starts the time in which the process must exit.
+    pub(super) fn flush(&mut self, outbox: &mut Outbox, metrics: &BridgeMetrics) {
+        let Some(stdin) = &self.stdin else { return };
+        match outbox.flush(stdin) {
+            Ok(0) => {}
+            Ok(count) => metrics.stdin_bytes.add(count as u64),
+            Err(_) => {
+                self.stdin = None;
+                self.exit_by.get_or_insert(Instant::now() + EXIT_AFTER_EOF);
+            }
+        }
+    }
+
+    /// Ends it step by step, reading what it still has to say so that it can't block on that.
+    pub(super) async fn stop(self, ladder: Ladder) -> Exit {
+        let Generation { process, stdout, stderr, .. } = self;
+        match stdout {
+            Some(stdout) => Child { stdin: None, stdout, stderr, process }.stop(ladder).await,
+            None => process.stop(ladder).await,
+        }
+    }
+
+    fn doom(&mut self, reason: String, now: Instant) {
+        if self.doomed.is_none() && self.exit.is_none() {
+            self.doomed = Some(reason);
+            self.end_by = Some(now + EXIT_AFTER_KILL);
+            self.process.kill_now();
+        }
+    }
+}
+
+impl Actor {
+    /// Begins a new generation: waits for its turn and spawns.
+    pub(super) fn start(&mut self) {
+        let command = match self.site.resolve(&self.settings) {
+            Ok(spec) => spec,
+            Err(reason) => return self.failed_to_start(reason, true),
+        };
+        let (gate, spawner) = (self.site.gate.clone(), self.site.spawner.clone());
+        self.life = Life::Spawning(Box::pin(async move {
+            let permit = gate.permit().await;
+            (spawner.spawn(command).await, permit)
+        }));
+        self.status.send_modify(|status| {
+            status.restarts += u64::from(status.generation > 0);
+            status.generation += 1;
+        });
+        if self.status.borrow().generation > 1 {
+            self.site.metrics.restarted();
+        }
+        self.enter(Phase::Starting);
+    }
+
+    pub(super) fn not_spawned(&mut self, error: &SpawnError) {
+        let mut reason = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            reason = format!("{reason}: {cause}");
+            source = cause.source();
+        }
+        self.failed_to_start(format!("failed to {reason}"), error.counts());
+    }
+
+    fn failed_to_start(&mut self, reason: String, counts: bool) {
+        self.life = Life::Down(None);
+        let now = Instant::now();
+        let verdict = if counts { self.backoff.command_missing() } else { Verdict::Retry(Duration::from_secs(1)) };
+        warn!(bridge = self.settings.name, reason, delay = ?verdict.delay(), "server did not start");
+        self.note_exit(LastExit {
+            exit: None,
+            reason,
+            uptime: Duration::ZERO,
+            stderr: Vec::new(),
+            at: now.into_std(),
+        });
+        self.after_failure(verdict, now);
+    }
+
+    pub(super) fn spawned(&mut self, child: Child, permit: StartPermit) {
+        let now = Instant::now();
+        let number = self.status.borrow().generation;
+        let pid = child.pid();
+        self.status.send_modify(|status| status.pid = Some(pid));
+        info!(bridge = self.settings.name, generation = number, pid, "server started");
+        let Child { stdin, stdout, stderr, process } = child;
+        let shared = matches!(self.role, Role::Shared { .. });
+        self.life = Life::Up(Box::new(Generation {
+            exited: Box::pin(process.exited()),
+            process,
+            stdin,
+            stdout: Some(stdout),
+            exit: None,
+            ready_since: None,
+            timer: Box::pin(sleep(FAR)),
+            number,
+            stderr,
+            lines: Lines::new(self.settings.limits.max_message),
+            started: now,
+            answered: false,
+            liveness: Liveness::new(now.into_std()),
+            init_by: shared.then(|| now + self.settings.timing.init_timeout),
+            end_by: None,
+            exit_by: None,
+            doomed: None,
+            // A spare waits for its client: it must not keep others from starting.
+            permit: shared.then_some(permit),
+            garbage: Sampler::new(5, Duration::from_secs(10)),
+            log: Sampler::new(200, Duration::from_millis(50)),
+        }));
+        if shared {
+            let asks = self.settings.isolation == Isolation::Shared;
+            self.mux.own_request(OwnRequest::Initialize, |k| initialize_request(k, asks), &mut self.out);
+        } else {
+            self.release_waiting(now);
+        }
+    }
+
+    /// A dedicated instance's client has sent its `initialize`: from now on the server has its time to answer.
+    pub(super) fn expect_initialize(&mut self, now: Instant) {
+        if let Life::Up(up) = &mut self.life
+            && up.ready_since.is_none()
+        {
+            up.init_by.get_or_insert(now + self.settings.timing.init_timeout);
+        }
+    }
+
+    /// Reads once, and handles the lines that are whole then.
+    pub(super) fn read(&mut self) {
+        self.read_some(1);
+        if let Life::Up(up) = &self.life
+            && up.stdout.is_none()
+            && up.exit.is_some()
+        {
+            self.end_generation();
+        }
+    }
+
+    fn read_some(&mut self, times: usize) {
+        for _ in 0..times {
+            let Life::Up(up) = &mut self.life else { return };
+            let Some(stdout) = &up.stdout else { return };
+            match up.lines.try_read(stdout) {
+                Ok(0) => {
+                    up.stdout = None;
+                    up.exit_by.get_or_insert(Instant::now() + EXIT_AFTER_EOF);
+                }
+                Ok(count) => self.site.metrics.stdout_bytes.add(count as u64),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    warn!(bridge = self.settings.name, %error, "failed to read from server");
+                    up.stdout = None;
+                    up.exit_by.get_or_insert(Instant::now() + EXIT_AFTER_EOF);
+                }
+            }
+            let now = Instant::now();
+            loop {
+                let Life::Up(up) = &mut self.life else { return };
+                let Some(line) = up.lines.next() else { break };
+                self.line(line, now);
+            }
+        }
+    }
+
+    fn line(&mut self, line: Line, now: Instant) {
+        let Life::Up(up) = &mut self.life else { return };
+        let text = match line {
+            Line::Message(text) => text,
+            Line::Oversize { id, method, bytes } => {
+                warn!(bridge = self.settings.name, bytes, "server sent a line over max_message; it is lost");
+                let id = id.as_deref().filter(|_| !method);
+                return self.mux.oversize(id, bytes, now.into_std(), &mut self.out);
+            }
+        };
+        let message = match Message::parse_lossy(text.clone()) {
+            Ok(message) => message,
+            Err(error) => {
+                self.site.metrics.dropped(Dropped::Garbage);
+                if let Some(before) = up.garbage.admit(now.into_std()) {
+                    let line = String::from_utf8_lossy(&text[..text.len().min(SHOWN)]);
+                    let name = &self.settings.name;
+                    warn!(bridge = name, %error, ?line, not_shown = before, "server wrote a line that is no message");
+                }
+                return;
+            }
+        };
+        if up.liveness.heard(now.into_std()) && up.ready_since.is_some() && self.draining.is_none() {
+            self.enter(Phase::Ready);
+        }
+        let answer = message.kind() == Kind::Answer;
+        match self.mux.receive(message, now.into_std(), &mut self.out) {
+            Incoming::Done => {
+                if let (true, Life::Up(up)) = (answer, &mut self.life) {
+                    up.answered = true;
+                }
+            }
+            Incoming::Own(OwnRequest::Initialize, message) => match Handshake::read(&message) {
+                Ok(handshake) => self.initialized(handshake, now),
+                Err(reason) => self.doom(reason, now),
+            },
+            Incoming::Own(OwnRequest::Ping | OwnRequest::Restore, _) => {}
+            Incoming::Initialized(message) => self.client_initialized(&message, now),
+            Incoming::Log(message) => self.log_line(&message, now),
+        }
+    }
+
+    /// The shared server has answered `initialize`.
+    fn initialized(&mut self, handshake: Handshake, now: Instant) {
+        self.out.outbox.line(&[br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#]);
+        let server = handshake.server_info();
+        let version = handshake.version().to_owned();
+        let Life::Up(up) = &mut self.life else { return };
+        up.ready_since = Some(now);
+        up.init_by = None;
+        up.permit = None;
+        let (number, took) = (up.number, now.duration_since(up.started));
+        info!(bridge = self.settings.name, generation = number, ?took, version, "server ready");
+        self.status.send_modify(|status| status.server = server);
+        if number > 1 {
+            self.mux.restore(|capability| handshake.has(capability), now.into_std(), &mut self.out);
+        }
+        self.handshake = Some(handshake);
+        if self.draining.is_none() {
+            self.enter(Phase::Ready);
+        }
+        self.release_waiting(now);
+        if let Role::Shared { pool } = &self.role {
+            pool.warm();
+        }
+    }
+
+    /// The server of a dedicated instance has answered its client's `initialize`.
+    fn client_initialized(&mut self, answer: &Message, now: Instant) {
+        let Life::Up(up) = &mut self.life else { return };
+        up.ready_since = Some(now);
+        up.init_by = None;
+        if let Some(result) = answer.result() {
+            let version = member(&result, "protocolVersion").and_then(|span| string_value(span.of(&result)));
+            for facts in self.facts.values() {
+                let version = version.as_deref().unwrap_or_default().to_owned();
+                // A second initialize changes nothing.
+                let _first = facts.version.set(version);
+            }
+        }
+        self.enter(Phase::Ready);
+        self.release_waiting(now);
+    }
+
+    fn log_line(&mut self, message: &Message, now: Instant) {
+        let Life::Up(up) = &mut self.life else { return };
+        self.site.metrics.dropped(Dropped::UnattributedNotification);
+        if let Some(before) = up.log.admit(now.into_std()) {
+            let params = message.part(message.envelope().params).unwrap_or_default();
+            let params = String::from_utf8_lossy(&params[..params.len().min(1024)]);
+            info!(target: "server", bridge = self.settings.name, not_shown = before, "{params}");
+        }
+    }
+
+    fn doom(&mut self, reason: String, now: Instant) {
+        if let Life::Up(up) = &mut self.life {
+            warn!(bridge = self.settings.name, reason, "killing server");
+            up.doom(reason, now);
+            self.enter(Phase::Stopping);
+        }
+    }
+
+    pub(super) fn exited(&mut self, exit: Exit) {
+        let Life::Up(up) = &mut self.life else { return };
+        up.exit = Some(exit);
+        up.exit_by = None;
+        up.end_by = Some(Instant::now() + READ_AFTER_EXIT);
+        self.read_some(READS_IN_A_ROW);
+        match &self.life {
+            Life::Up(up) if up.stdout.is_some() => self.enter(Phase::Stopping),
+            _ => self.end_generation(),
+        }
+    }
+
+    pub(super) fn tick_generation(&mut self, now: Instant) {
+        let Life::Up(up) = &mut self.life else { return };
+        if up.end_by.is_some_and(|by| by <= now) {
+            return self.end_generation();
+        }
+        if up.exit_by.is_some_and(|by| by <= now) {
+            up.exit_by = None;
+            return self.doom("it closed its stdin or stdout without exiting".to_owned(), now);
+        }
+        if up.init_by.is_some_and(|by| by <= now) {
+            up.init_by = None;
+            let timeout = self.settings.timing.init_timeout;
+            return self.doom(format!("no answer to initialize within {timeout:?}"), now);
+        }
+        if up.ready_since.is_none() || up.doomed.is_some() || up.exit.is_some() {
+            return;
+        }
+        let busy = self.mux.in_flight() > 0;
+        let missed = match up.liveness.tick(now.into_std(), &self.settings.timing, busy) {
+            Pulse::Quiet => return,
+            Pulse::Ping => None,
+            Pulse::Missed(count) => Some(count),
+            Pulse::Hung => {
+                let count = self.settings.timing.ping_failures;
+                return self.doom(format!("it hangs: {count} pings in a row were not answered"), now);
+            }
+        };
+        let ping = |k| format!(r#"{{"jsonrpc":"2.0","id":{k},"method":"ping"}}"#);
+        self.mux.own_request(OwnRequest::Ping, ping, &mut self.out);
+        if let (Some(count), None) = (missed, self.draining) {
+            self.enter(Phase::Suspect(count));
+        }
+    }
+
+    /// The process is gone, or as good as: calls end, and what comes next is decided.
+    fn end_generation(&mut self) {
+        let now = Instant::now();
+        let Life::Up(up) = std::mem::replace(&mut self.life, Life::Down(None)) else { return };
+        if up.exit.is_none() {
+            up.process.kill_now();
+        }
+        let ready = up.ready_since.map(|since| now.duration_since(since));
+        if let Some(ready) = ready {
+            self.backoff.ready_for(ready);
+        }
+        let productive = up.answered || ready.is_some_and(|ready| ready >= PRODUCTIVE_AFTER);
+        let how = up.exit.map_or_else(|| "it was killed and has not ended yet".to_owned(), |exit| exit.to_string());
+        let last = LastExit {
+            exit: up.exit,
+            reason: up.doomed.clone().unwrap_or(how),
+            uptime: now.duration_since(up.started),
+            stderr: up.stderr.last_lines(STDERR_LINES),
+            at: now.into_std(),
+        };
+        self.handshake = None;
+        let dedicated = matches!(self.role, Role::Dedicated(_));
+        let goes_on = !dedicated && self.draining.is_none() && self.restarts_after(up.exit);
+        let verdict = goes_on.then(|| self.backoff.failed(productive));
+        let delay = verdict.map(Verdict::delay);
+        let error = self.exit_error(&last, up.number, delay);
+        self.note_exit(last.clone());
+        let level_down = dedicated && up.exit == Some(Exit::Code(0));
+        if level_down || self.draining.is_some() {
+            info!(bridge = self.settings.name, reason = last.reason, "server ended");
+        } else {
+            let stderr = last.stderr.join("\n");
+            warn!(bridge = self.settings.name, reason = last.reason, stderr, ?delay, "server ended");
+        }
+        let again = self.mux.generation_ended(goes_on, error, now.into_std(), &mut self.out);
+        self.waiting.extend(again.into_iter().map(|request| Waiter { request, until: now + REPEAT_WITHIN }));
+        if dedicated || self.draining.is_some() {
+            return self.stopped_for_good_or_start();
+        }
+        if self.settings.on_crash == OnCrash::End {
+            self.end_sessions(now);
+        }
+        match verdict {
+            Some(verdict) => self.after_failure(verdict, now),
+            None => self.enter(Phase::Stopped),
+        }
+    }
+
+    fn restarts_after(&self, exit: Option<Exit>) -> bool {
+        match self.settings.restart {
+            Restart::Always => true,
+            Restart::OnFailure => exit != Some(Exit::Code(0)),
+            Restart::Never => false,
+        }
+    }
+
+    fn after_failure(&mut self, verdict: Verdict, now: Instant) {
+        if matches!(self.role, Role::Dedicated(_)) {
+            self.refuse_all_waiting(now);
+            return self.stopped_for_good_or_start();
+        }
+        let start = now + verdict.delay();
+        self.life = Life::Down(Some(start));
+        match verdict {
+            Verdict::Retry(_) => self.enter(Phase::Backoff),
+            Verdict::Quarantine(_) => {
+                self.enter(Phase::Quarantined);
+                self.refuse_all_waiting(now);
+            }
+        }
+    }
+
+    fn end_sessions(&mut self, now: Instant) {
+        for (session, facts) in self.facts.drain() {
+            self.mux.close(session, now.into_std(), &mut self.out);
+            facts.end();
+        }
+        // There is no server that could read what closing sessions had to say to it.
+        self.out.outbox = Outbox::default();
+        self.refuse_all_waiting(now);
+    }
+
+    fn refuse_all_waiting(&mut self, now: Instant) {
+        for waiter in std::mem::take(&mut self.waiting) {
+            self.refuse_unavailable(&waiter.request, now);
+        }
+    }
+}
+
+/// The error of every call that a server's end cut off.
+impl Actor {
+    fn exit_error(
+        &self,
+        last: &LastExit,
+        generation: u64,
+        retry_after: Option<Duration>,
+    ) -> impl FnMut(bool) -> ErrorObject + use<> {
+        let how = match (last.exit, &last.reason) {
+            (Some(Exit::Signal(signal)), reason) if reason.starts_with("signal") => {
+                format!("killed by signal {signal}")
+            }
+            (Some(Exit::Code(code)), reason) if reason.starts_with("exit") => format!("ended with exit code {code}"),
+            (_, reason) => format!("was stopped ({reason})"),
+        };
+        let mut data = serde_json::json!({
+            "source": "bridge",
+            "kind": "server_exited",
+            "bridge": self.settings.name,
+            "generation": generation,
+            "exit": match last.exit {
+                Some(Exit::Code(code)) => serde_json::json!({ "code": code }),
+                Some(Exit::Signal(signal)) => serde_json::json!({ "signal": signal }),
+                None => serde_json::Value::Null,
+            },
+            "reason": last.reason,
+            "uptime_ms": u64::try_from(last.uptime.as_millis()).unwrap_or(u64::MAX),
+            "restarts": self.status.borrow().restarts,
+            "retry_after_ms": retry_after.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
+            "stderr": last.stderr,
+        });
+        move |delivered| {
+            data["delivered"] = delivered.into();
+            ErrorObject {
+                code: code::SERVER_UNAVAILABLE,
+                message: format!("MCP server process {how} before it answered"),
+                data: Some(data.clone()),
+            }
+        }
+    }
+}

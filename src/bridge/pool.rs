@@ -1,0 +1,99 @@
+//! Which instance a session gets, and the warm spare (CONTRACT §4, Isolation).
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+
+use super::Site;
+use super::actor::{Actor, Role};
+use super::instance::{Halt, Instance, Orders, Queued};
+use super::state::Status;
+use crate::config::Isolation;
+
+/// Room for the messages of one session.
+const COMMANDS: usize = 1024;
+
+/// The dedicated instances of one bridge.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    site: Arc<Site>,
+    orders: watch::Receiver<Orders>,
+    live: Arc<AtomicUsize>,
+    shelf: Mutex<Shelf>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    /// A process that runs and has not been spoken to.
+    spare: Option<Instance>,
+    seen: Vec<watch::Receiver<Status>>,
+}
+
+/// One of the places that `max_instances` allows; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Slot(Arc<AtomicUsize>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(site: Arc<Site>, orders: watch::Receiver<Orders>) -> Pool {
+        Pool { site, orders, live: Arc::default(), shelf: Mutex::default() }
+    }
+
+    /// An instance for one session, warm if there is one; `None` when `max_instances` are running.
+    pub(crate) fn take(&self) -> Option<Instance> {
+        let mut shelf = self.shelf();
+        let spare = shelf.spare.take().filter(|spare| !spare.commands.is_closed());
+        let instance = match spare {
+            Some(spare) => spare,
+            None => self.make(&mut shelf)?,
+        };
+        drop(shelf);
+        self.warm();
+        Some(instance)
+    }
+
+    /// Makes a spare if the bridge uses them, there is none, and there is room.
+    pub(crate) fn warm(&self) {
+        let orders = self.orders.borrow().clone();
+        if orders.settings.isolation == Isolation::Shared || orders.halt != Halt::No {
+            return;
+        }
+        let mut shelf = self.shelf();
+        if shelf.spare.as_ref().is_none_or(|spare| spare.commands.is_closed()) {
+            shelf.spare = self.make(&mut shelf);
+        }
+    }
+
+    /// The instances that run now, the spare among them.
+    pub(crate) fn statuses(&self) -> Vec<Status> {
+        let mut shelf = self.shelf();
+        shelf.seen.retain(|status| status.has_changed().is_ok());
+        shelf.seen.iter().map(|status| status.borrow().clone()).collect()
+    }
+
+    fn make(&self, shelf: &mut Shelf) -> Option<Instance> {
+        let limit = self.orders.borrow().settings.limits.max_instances;
+        let taken = self.live.fetch_update(Ordering::AcqRel, Ordering::Acquire, |live| (live < limit).then_some(live + 1));
+        taken.ok()?;
+        let slot = Slot(self.live.clone());
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let queued = Arc::<Queued>::default();
+        let (status, seen) = watch::channel(Status::before_start());
+        let role = Role::Dedicated(slot);
+        let actor = Actor::new(role, self.site.clone(), self.orders.clone(), receiver, queued.clone(), status);
+        self.site.tracker.spawn(actor.run());
+        shelf.seen.retain(|status| status.has_changed().is_ok());
+        shelf.seen.push(seen);
+        Some(Instance { commands, queued })
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

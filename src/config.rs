@@ -9,7 +9,9 @@
 
 mod bridge;
 mod change;
+mod check;
 mod command;
+mod draft;
 mod env_file;
 mod environment;
 mod expand;
@@ -18,8 +20,11 @@ mod load;
 mod problem;
 mod read;
 mod secret;
+#[cfg(test)]
+mod tests;
 mod tools;
 mod units;
+mod wording;
 mod yaml;
 
 use std::ffi::OsString;

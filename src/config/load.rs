@@ -6,9 +6,11 @@ use std::fs;
 use std::path::Path;
 
 use super::bridge::is_name;
-use super::keys::{Draft, NAME, OWN, SHARED, TOP, Top};
+use super::draft::{Draft, Top};
+use super::keys::{NAME, OWN, SHARED, TOP};
 use super::problem::Report;
-use super::read::{Missing, Reader, reason};
+use super::read::{Missing, Reader};
+use super::wording::{quote, reason};
 use super::yaml::{Entry, Node, Value, join, parse};
 use super::{Admin, Bridge, Config, Environment, Listen, Loaded, Place, Problems, ToolFilter};
 
@@ -107,7 +109,7 @@ impl Loader<'_> {
             self.report.at(
                 entry.place,
                 &path,
-                format!("found `{}`, expected {NAME}", entry.key),
+                format!("found {}, expected {NAME}", quote(&entry.key)),
             );
         }
         let mut draft = Draft::new(&entry.key);
@@ -144,6 +146,8 @@ impl Loader<'_> {
         for Missing { place, key, what } in missing {
             if optional.is_some_and(|path| !address(path, &key)) {
                 cures.push(what.as_cure());
+            } else if optional.is_some() {
+                self.report.at(place, key, what.as_error());
             } else if key.starts_with("bridges.") || key.starts_with("defaults.") {
                 self.report.at(
                     place,

@@ -26,6 +26,9 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 
 /// The largest unit that divides it, as [`parse_duration`] reads it.
 pub(super) fn format_duration(duration: Duration) -> String {
+    if duration.is_zero() {
+        return "0s".to_owned();
+    }
     format(
         u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
         &TIMES,
@@ -107,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_is_written_can_be_read() {
-        for text in ["1ms", "1500ms", "90s", "1h", "24h"] {
+        for text in ["0s", "1ms", "1500ms", "90s", "1h", "24h"] {
             assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
         for text in ["1", "1KiB", "1000", "1536KiB", "1GiB"] {

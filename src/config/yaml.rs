@@ -119,8 +119,10 @@ impl<'input> Builder<'input, '_> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.refuse(place, path, anchor, tag.is_some());
-                Value::Map(self.map(path)?)
+                self.map(path)?
             }
+            // The alias of a merge key is refused together with the key.
+            _ if path.ends_with(".<<") => Value::Refused,
             _ => {
                 self.report.at(place, path, "found an alias; aliases are not supported, use `defaults:` or repeat the value");
                 Value::Refused
@@ -140,12 +142,18 @@ impl<'input> Builder<'input, '_> {
         }
     }
 
-    fn map(&mut self, path: &str) -> Result<Vec<Entry>, ScanError> {
+    fn map(&mut self, path: &str) -> Result<Value, ScanError> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut refused = false;
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
-                return Ok(entries);
+                // A map that has lost all it had isn't empty.
+                return Ok(if refused && entries.is_empty() {
+                    Value::Refused
+                } else {
+                    Value::Map(entries)
+                });
             }
             let key = self.node(event, &span, path)?;
             let at = key.place;
@@ -168,8 +176,12 @@ impl<'input> Builder<'input, '_> {
             if matches!(node.value, Value::Null) {
                 node.place = at;
             }
-            let Some(key) = key else { continue };
+            let Some(key) = key else {
+                refused = true;
+                continue;
+            };
             if key == "<<" {
+                refused = true;
                 self.report.at(
                     at,
                     below,
@@ -253,5 +265,55 @@ fn report_syntax(text: &str, error: &ScanError, report: &mut Report) {
     }
     if !tabs {
         report.at(place, "", format!("not valid YAML: {}", error.info()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_to_an_end(text in "([a-c<?*&!|>%@:,#'\"\\[\\]{} \t\r\n-]|---|\n  |: |- ){0,60}") {
+            let mut report = Report::new(Path::new("x"));
+            parse(&text, &mut report);
+            let lines = text.matches(['\n', '\r']).count() + 1;
+            for problem in report.into_sorted() {
+                let place = problem.place.expect("syntax has a place");
+                prop_assert!((1..=lines).contains(&place.line) && place.column >= 1, "{problem}");
+            }
+        }
+    }
+
+    #[test]
+    fn scalars_keep_their_spelling() {
+        let mut report = Report::new(Path::new("x"));
+        let root = parse(
+            "[1.10, yes, 0x1F, 'a''b', \"c\\td\", ~, '~', -x]",
+            &mut report,
+        );
+        let Some(Node {
+            value: Value::List(items),
+            ..
+        }) = root
+        else {
+            panic!("{report:?}")
+        };
+        let spelled: Vec<_> = items
+            .iter()
+            .map(|item| match &item.value {
+                Value::Scalar(text) => text.as_str(),
+                Value::Null => "nothing",
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            spelled,
+            ["1.10", "yes", "0x1F", "a'b", "c\td", "nothing", "~", "-x"]
+        );
     }
 }

@@ -1,1 +1,3 @@
 //! Every test that crosses the process boundary, in one binary.
+
+mod broken_configs;

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 pub use crate::metrics::TransportLabel as Transport;
-pub use mailbox::{Budget, Delivery, DeliveryKind, MAX_BYTES, MAX_BYTES_IN_ALL, Mailbox, Reader, Refusal};
+pub use mailbox::{Budget, Delivery, DeliveryKind, Mailbox, Reader, Refusal};
 pub use session::Session;
 pub use start_gate::StartGate;
 pub use state::{LastExit, Phase, Status};
@@ -103,9 +103,14 @@ impl Bridge {
     pub fn start(settings: Arc<config::Bridge>, site: Site) -> Bridge {
         let site = Arc::new(site);
         let name = settings.name.clone();
-        let (orders, orders_seen) = watch::channel(Orders { settings: settings.clone(), restarts: 0, halt: Halt::No });
+        let (orders, orders_seen) = watch::channel(Orders {
+            settings: settings.clone(),
+            restarts: 0,
+            halt: Halt::No,
+        });
         let pool = Arc::new(Pool::new(site.clone(), orders_seen.clone()));
-        let (commands, receiver) = mpsc::channel(settings.limits.max_sessions.saturating_add(MAX_COMMANDS));
+        let (commands, receiver) =
+            mpsc::channel(settings.limits.max_sessions.saturating_add(MAX_COMMANDS));
         let queued = Arc::<Queued>::default();
         let mut status = Status::before_start();
         if settings.unavailable.is_some() {
@@ -114,7 +119,14 @@ impl Bridge {
         }
         let (status, status_seen) = watch::channel(status);
         let role = Role::Shared { pool: pool.clone() };
-        let actor = Actor::new(role, site.clone(), orders_seen, receiver, queued.clone(), status);
+        let actor = Actor::new(
+            role,
+            site.clone(),
+            orders_seen,
+            receiver,
+            queued.clone(),
+            status,
+        );
         site.tracker.spawn(actor.run());
         Bridge(Arc::new(Inner {
             name,
@@ -164,7 +176,10 @@ impl Bridge {
 
     /// Number of tools at the last listing.
     pub fn tools(&self) -> Option<usize> {
-        self.0.tools.load(std::sync::atomic::Ordering::Relaxed).checked_sub(1)
+        self.0
+            .tools
+            .load(std::sync::atomic::Ordering::Relaxed)
+            .checked_sub(1)
     }
 
     /// Whether it is stopping.
@@ -208,7 +223,9 @@ impl Bridge {
     pub async fn stopped(&self) {
         let mut status = self.0.status.clone();
         // An error means that the task has ended, which is what is waited for.
-        let _ended = status.wait_for(|status| status.phase == Phase::Stopped).await;
+        let _ended = status
+            .wait_for(|status| status.phase == Phase::Stopped)
+            .await;
     }
 
     /// Every tool's JSON object as the server wrote it, allow and deny lists applied, all pages.
@@ -221,24 +238,37 @@ impl Bridge {
         let mut tools = Vec::new();
         let mut cursor: Option<String> = None;
         for page in 1..=MAX_PAGES {
-            let params = cursor.as_ref().map(|cursor| format!(r#","params":{{"cursor":{cursor}}}"#)).unwrap_or_default();
+            let params = cursor
+                .as_ref()
+                .map(|cursor| format!(r#","params":{{"cursor":{cursor}}}"#))
+                .unwrap_or_default();
             let text = format!(r#"{{"jsonrpc":"2.0","id":{page},"method":"tools/list"{params}}}"#);
             let result = ask(&session, text).await?;
             let Some(list) = member(&result, "tools") else {
-                return Err(ErrorObject::new(code::INTERNAL_ERROR, "the server's tools/list result has no tools"));
+                return Err(ErrorObject::new(
+                    code::INTERNAL_ERROR,
+                    "the server's tools/list result has no tools",
+                ));
             };
             let elements = array_elements(list.of(&result)).unwrap_or_default();
-            let part = |start: u32, end: u32| result.slice((list.start + start) as usize..(list.start + end) as usize);
+            let part = |start: u32, end: u32| {
+                result.slice((list.start + start) as usize..(list.start + end) as usize)
+            };
             tools.extend(elements.into_iter().map(|span| part(span.start, span.end)));
             cursor = member(&result, "nextCursor")
                 .map(|span| String::from_utf8_lossy(span.of(&result)).into_owned())
                 .filter(|cursor| cursor != "null");
             if cursor.is_none() {
-                self.0.tools.store(tools.len() + 1, std::sync::atomic::Ordering::Relaxed);
+                self.0
+                    .tools
+                    .store(tools.len() + 1, std::sync::atomic::Ordering::Relaxed);
                 return Ok(tools);
             }
         }
-        Err(ErrorObject::new(code::INTERNAL_ERROR, format!("the server's tool list has more than {MAX_PAGES} pages")))
+        Err(ErrorObject::new(
+            code::INTERNAL_ERROR,
+            format!("the server's tool list has more than {MAX_PAGES} pages"),
+        ))
     }
 }
 
@@ -250,17 +280,27 @@ async fn ask(session: &Session, text: String) -> Result<Bytes, ErrorObject> {
     let mut reader = address.reader();
     loop {
         let Some(delivery) = reader.next().await else {
-            return Err(ErrorObject::new(code::SERVER_UNAVAILABLE, "the server is gone"));
+            return Err(ErrorObject::new(
+                code::SERVER_UNAVAILABLE,
+                "the server is gone",
+            ));
         };
         if !delivery.kind.ends_a_request() {
             continue;
         }
         let answer = delivery.body.into_bytes();
-        let answer = Message::parse(answer).map_err(|error| ErrorObject::new(code::INTERNAL_ERROR, error.to_string()))?;
+        let answer = Message::parse(answer)
+            .map_err(|error| ErrorObject::new(code::INTERNAL_ERROR, error.to_string()))?;
         return answer.result().ok_or_else(|| {
             let error = answer.part(answer.envelope().error).unwrap_or_default();
-            let text = |key| member(error, key).map(|span| span.of(error)).unwrap_or_default();
-            let number = std::str::from_utf8(text("code")).ok().and_then(|code| code.parse().ok());
+            let text = |key| {
+                member(error, key)
+                    .map(|span| span.of(error))
+                    .unwrap_or_default()
+            };
+            let number = std::str::from_utf8(text("code"))
+                .ok()
+                .and_then(|code| code.parse().ok());
             let message = crate::jsonrpc::string_value(text("message")).unwrap_or_default();
             ErrorObject::new(number.unwrap_or(code::INTERNAL_ERROR), message)
         });

@@ -14,5 +14,7 @@ mod splice;
 pub use error::{ErrorObject, code};
 pub use id::RequestId;
 pub use message::{Body, Kind, Message};
-pub use scan::{Envelope, MAX_DEPTH, ScanError, Span, array_elements, member, members, scan, string_value};
+pub use scan::{
+    Envelope, MAX_DEPTH, ScanError, Span, array_elements, member, members, scan, string_value,
+};
 pub use splice::{Edit, single_line, splice};

@@ -51,8 +51,11 @@ pub(crate) enum Role {
         /// To be told when the first spare may be made.
         pool: Arc<Pool>,
     },
-    /// One session, from the warm spare that it was before; the slot counts it.
-    Dedicated(Slot),
+    /// One session, from the warm spare that it was before.
+    Dedicated {
+        /// Its place among those that `max_instances` allows, held until it has ended.
+        _slot: Slot,
+    },
 }
 
 /// Everything an instance's task is made of.
@@ -100,7 +103,7 @@ enum Life {
     /// It runs.
     Up(Box<Generation>),
     /// It is being ended; the handle is for those who can't wait.
-    Stopping(Boxed<Exit>, Process, Instant),
+    Stopping(Boxed<Exit>, Process),
     /// None, and none will be.
     Over,
 }
@@ -141,10 +144,14 @@ impl Actor {
         queued: Arc<Queued>,
         status: watch::Sender<Status>,
     ) -> Actor {
-        let Orders { settings, restarts, .. } = orders.borrow_and_update().clone();
+        let Orders {
+            settings, restarts, ..
+        } = orders.borrow_and_update().clone();
         let service = match role {
-            Role::Dedicated(_) => Service::Dedicated,
-            Role::Shared { .. } => Service::Shared { asks: settings.isolation == config::Isolation::Shared },
+            Role::Dedicated { .. } => Service::Dedicated,
+            Role::Shared { .. } => Service::Shared {
+                asks: settings.isolation == config::Isolation::Shared,
+            },
         };
         Actor {
             role,
@@ -172,7 +179,9 @@ impl Actor {
     /// Lives until there is nothing left to do: the bridge stops, or a dedicated instance's session or server ends.
     pub(crate) async fn run(mut self) {
         let mut batch = Vec::new();
-        self.site.metrics.instance_state(None, Some(label(self.status.borrow().phase)));
+        self.site
+            .metrics
+            .instance_state(None, Some(label(self.status.borrow().phase)));
         if self.settings.unavailable.is_none() {
             self.start();
         }
@@ -224,7 +233,7 @@ impl Actor {
                 order = orders, if !abandoned => orders_event(&order),
                 () = sleep_until(wake) => Event::Timer,
             },
-            Life::Stopping(stopping, _, _) => tokio::select! {
+            Life::Stopping(stopping, _) => tokio::select! {
                 exit = stopping => Event::Stopped(exit),
                 count = commands, if !deaf => commands_event(count),
                 order = orders, if !abandoned => orders_event(&order),
@@ -267,21 +276,33 @@ impl Actor {
                 self.facts.insert(session, facts);
             }
             Command::Close(session) => {
-                self.waiting.retain(|waiter| waiter.request.session != session);
+                self.waiting
+                    .retain(|waiter| waiter.request.session != session);
                 self.mux.close(session, now.into_std(), &mut self.out);
                 self.facts.remove(&session);
-                if matches!(self.role, Role::Dedicated(_)) {
+                if matches!(self.role, Role::Dedicated { .. }) {
                     self.halt(now);
                 }
             }
             Command::Message(session, message, address) => {
-                self.queued.incoming.fetch_sub(message.text().len(), Ordering::Relaxed);
+                self.queued
+                    .incoming
+                    .fetch_sub(message.text().len(), Ordering::Relaxed);
                 match message.kind() {
                     Kind::Request => {
-                        self.request(Waiting { session, message, address, repeated: false }, now);
+                        self.request(
+                            Waiting {
+                                session,
+                                message,
+                                address,
+                                repeated: false,
+                            },
+                            now,
+                        );
                     }
                     Kind::Notification if self.is_ready() => {
-                        self.mux.notification(session, &message, now.into_std(), &mut self.out);
+                        self.mux
+                            .notification(session, &message, now.into_std(), &mut self.out);
                     }
                     Kind::Notification => self.notification_too_early(session, &message),
                     Kind::Answer => self.mux.answer(session, &message, &mut self.out),
@@ -305,14 +326,30 @@ impl Actor {
         }
         let phase = self.status.borrow().phase;
         let until = match phase {
-            Phase::Backoff => now + self.settings.timing.start_wait.min(self.settings.timing.request_timeout),
+            Phase::Backoff => {
+                now + self
+                    .settings
+                    .timing
+                    .start_wait
+                    .min(self.settings.timing.request_timeout)
+            }
             Phase::Quarantined | Phase::Unavailable | Phase::Stopped => now,
             _ => now + self.settings.timing.init_timeout,
         };
         if self.waiting.len() >= MAX_WAITING {
-            let text = format!("{MAX_WAITING} requests wait for bridge {} already", self.settings.name);
-            let refusal = Refusal::Overloaded { retry_after: self.retry_after(now) };
-            return self.refuse(&request, refusal, &ErrorObject::new(code::OVERLOADED, text), Refused::QueueFull);
+            let text = format!(
+                "{MAX_WAITING} requests wait for bridge {} already",
+                self.settings.name
+            );
+            let refusal = Refusal::Overloaded {
+                retry_after: self.retry_after(now),
+            };
+            return self.refuse(
+                &request,
+                refusal,
+                &ErrorObject::new(code::OVERLOADED, text),
+                Refused::QueueFull,
+            );
         }
         if until <= now {
             return self.refuse_unavailable(&request, now);
@@ -322,21 +359,37 @@ impl Actor {
 
     /// Gives a request to the multiplexer, the server being ready for it.
     fn pass(&mut self, request: Waiting<Arc<Mailbox>>, now: Instant) {
-        let Waiting { session, message, address, repeated } = request;
+        let Waiting {
+            session,
+            message,
+            address,
+            repeated,
+        } = request;
         let initialize = Request::of(&message.method()) == Request::Initialize;
-        if initialize && matches!(self.role, Role::Dedicated(_)) {
+        if initialize && matches!(self.role, Role::Dedicated { .. }) {
             self.expect_initialize(now);
         }
-        if let (Role::Shared { .. }, true, Some(handshake)) = (&self.role, initialize, &self.handshake) {
+        if let (Role::Shared { .. }, true, Some(handshake)) =
+            (&self.role, initialize, &self.handshake)
+        {
             let now = now.into_std();
-            let agreed = self.mux.initialize(session, &message, &address, handshake, now, &mut self.out);
+            let agreed =
+                self.mux
+                    .initialize(session, &message, &address, handshake, now, &mut self.out);
             if let (Some(agreed), Some(facts)) = (agreed, self.facts.get(&session)) {
                 // A second initialize changes nothing.
                 let _first = facts.version.set(agreed);
             }
             return;
         }
-        self.mux.request(session, &message, address, repeated, now.into_std(), &mut self.out);
+        self.mux.request(
+            session,
+            &message,
+            address,
+            repeated,
+            now.into_std(),
+            &mut self.out,
+        );
     }
 
     /// Only what concerns a request that waits here still means something.
@@ -345,17 +398,18 @@ impl Actor {
             return;
         }
         let id = message.part(message.envelope().request_id);
-        let Some(at) = self
-            .waiting
-            .iter()
-            .position(|waiter| waiter.request.session == session && waiter.request.message.id() == id)
-        else {
+        let Some(at) = self.waiting.iter().position(|waiter| {
+            waiter.request.session == session && waiter.request.message.id() == id
+        }) else {
             return self.site.metrics.dropped(Dropped::UnattributedNotification);
         };
         if let Some(waiter) = self.waiting.remove(at) {
             let error = ErrorObject::new(code::INVALID_REQUEST, "request cancelled by the client");
             let body = error.response(waiter.request.message.id()).into();
-            waiter.request.address.push(Delivery { kind: DeliveryKind::Cancelled, body });
+            waiter.request.address.push(Delivery {
+                kind: DeliveryKind::Cancelled,
+                body,
+            });
         }
     }
 
@@ -372,7 +426,11 @@ impl Actor {
     }
 
     fn ordered(&mut self) {
-        let Orders { settings, restarts, halt } = self.orders.borrow_and_update().clone();
+        let Orders {
+            settings,
+            restarts,
+            halt,
+        } = self.orders.borrow_and_update().clone();
         let now = Instant::now();
         self.mux.configure(settings.clone());
         self.settings = settings;
@@ -416,7 +474,12 @@ impl Actor {
         self.draining = Some(until);
         for waiter in std::mem::take(&mut self.waiting) {
             let error = self.shutting_down();
-            self.refuse(&waiter.request, Refusal::ShuttingDown, &error, Refused::Draining);
+            self.refuse(
+                &waiter.request,
+                Refusal::ShuttingDown,
+                &error,
+                Refused::Draining,
+            );
         }
         match self.life {
             Life::Up(_) => self.enter(Phase::Draining),
@@ -444,16 +507,25 @@ impl Actor {
     /// Calls have finished or their time is over: down the stop ladder.
     fn stop(&mut self) {
         let error = self.shutting_down();
-        let Life::Up(mut up) = std::mem::replace(&mut self.life, Life::Down(None)) else { return };
-        let again =
-            self.mux.generation_ended(false, |_| error.clone(), std::time::Instant::now(), &mut self.out);
-        debug_assert!(again.is_empty(), "nothing is repeated when a server is stopped");
+        let Life::Up(mut up) = std::mem::replace(&mut self.life, Life::Down(None)) else {
+            return;
+        };
+        let again = self.mux.generation_ended(
+            false,
+            |_| error.clone(),
+            std::time::Instant::now(),
+            &mut self.out,
+        );
+        debug_assert!(
+            again.is_empty(),
+            "nothing is repeated when a server is stopped"
+        );
         self.handshake = None;
         self.enter(Phase::Stopping);
         let process = up.process.clone();
         up.stdin = None;
         let stopping = Box::pin(async move { up.stop(Ladder::default()).await });
-        self.life = Life::Stopping(stopping, process, Instant::now());
+        self.life = Life::Stopping(stopping, process);
     }
 
     fn kill(&mut self) {
@@ -463,7 +535,7 @@ impl Actor {
                 self.stop();
                 self.kill();
             }
-            Life::Stopping(_, process, _) => process.kill_now(),
+            Life::Stopping(_, process) => process.kill_now(),
             _ => self.stopped_for_good_or_start(),
         }
     }
@@ -479,14 +551,19 @@ impl Actor {
             if !self.out.outbox.is_empty() {
                 up.flush(&mut self.out.outbox, &self.site.metrics);
             }
-            let drained = self.draining.is_some_and(|until| self.mux.in_flight() == 0 || until <= Instant::now());
+            let drained = self
+                .draining
+                .is_some_and(|until| self.mux.in_flight() == 0 || until <= Instant::now());
             if drained {
                 self.stop();
             }
         }
         let waiting = self.out.outbox.len();
         if self.queued.outgoing.swap(waiting, Ordering::Relaxed) != waiting {
-            self.site.metrics.queue_bytes.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+            self.site
+                .metrics
+                .queue_bytes
+                .set(i64::try_from(waiting).unwrap_or(i64::MAX));
         }
         for (address, delivery) in self.out.deliveries.drain(..) {
             for _ in 0..address.push(delivery) {
@@ -503,13 +580,19 @@ impl Actor {
             Life::Up(up) => up.next_tick(&self.settings.timing),
             _ => None,
         };
-        [mux, waiting, life, self.draining].into_iter().flatten().min().unwrap_or_else(|| Instant::now() + FAR)
+        [mux, waiting, life, self.draining]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_else(|| Instant::now() + FAR)
     }
 
     fn tick(&mut self, now: Instant) {
         self.mux.tick(now.into_std(), &mut self.out);
         while let Some(at) = self.waiting.iter().position(|waiter| waiter.until <= now) {
-            let Some(waiter) = self.waiting.remove(at) else { break };
+            let Some(waiter) = self.waiting.remove(at) else {
+                break;
+            };
             self.refuse_unavailable(&waiter.request, now);
         }
         match &self.life {
@@ -525,7 +608,10 @@ impl Actor {
 
     /// A dedicated instance's server gets its client's own `initialize`.
     fn takes_first_initialize(&self) -> bool {
-        matches!((&self.role, &self.life), (Role::Dedicated(_), Life::Up(_)))
+        matches!(
+            (&self.role, &self.life),
+            (Role::Dedicated { .. }, Life::Up(_))
+        )
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -546,8 +632,15 @@ impl Actor {
             status.cure = cure;
         });
         if before != phase {
-            self.site.metrics.instance_state(Some(label(before)), Some(label(phase)));
-            debug!(bridge = name, from = before.label(), to = phase.label(), "state");
+            self.site
+                .metrics
+                .instance_state(Some(label(before)), Some(label(phase)));
+            debug!(
+                bridge = name,
+                from = before.label(),
+                to = phase.label(),
+                "state"
+            );
         }
     }
 
@@ -559,13 +652,19 @@ impl Actor {
             if let Command::Message(session, message, address) = command
                 && message.kind() == Kind::Request
             {
-                let request = Waiting { session, message, address, repeated: false };
+                let request = Waiting {
+                    session,
+                    message,
+                    address,
+                    repeated: false,
+                };
                 self.refuse(&request, Refusal::ShuttingDown, &error, Refused::Draining);
             }
         }
         let sessions: Vec<SessionKey> = self.mux.sessions().collect();
         for session in sessions {
-            self.mux.close(session, std::time::Instant::now(), &mut self.out);
+            self.mux
+                .close(session, std::time::Instant::now(), &mut self.out);
         }
         self.settle();
         for facts in self.facts.values() {
@@ -584,11 +683,19 @@ impl Actor {
 }
 
 fn commands_event(count: usize) -> Event {
-    if count == 0 { Event::CommandsEnded } else { Event::Commands }
+    if count == 0 {
+        Event::CommandsEnded
+    } else {
+        Event::Commands
+    }
 }
 
 fn orders_event(order: &Result<(), watch::error::RecvError>) -> Event {
-    if order.is_ok() { Event::Orders } else { Event::Abandoned }
+    if order.is_ok() {
+        Event::Orders
+    } else {
+        Event::Abandoned
+    }
 }
 
 fn label(phase: Phase) -> StateLabel {

@@ -25,14 +25,21 @@ impl Handshake {
     pub(crate) fn read(answer: &Message) -> Result<Handshake, String> {
         let Some(result) = answer.result() else {
             let error = answer.part(answer.envelope().error).unwrap_or_default();
-            return Err(format!("it answered initialize with the error {}", String::from_utf8_lossy(error)));
+            return Err(format!(
+                "it answered initialize with the error {}",
+                String::from_utf8_lossy(error)
+            ));
         };
         // The result is kept for the life of the generation: not as a part of a larger read buffer.
         let result = Bytes::copy_from_slice(&result);
         let (_, version) = version_of(&result)?;
         let shared = hide_tasks(&result).map_or_else(|| result.clone(), Bytes::from);
         let (shared_span, _) = version_of(&shared)?;
-        Ok(Handshake { version: version.into(), shared: (shared, shared_span), result })
+        Ok(Handshake {
+            version: version.into(),
+            shared: (shared, shared_span),
+            result,
+        })
     }
 
     /// The revision that the server speaks.
@@ -43,13 +50,18 @@ impl Handshake {
     /// `serverInfo.name` and `serverInfo.version`.
     pub(crate) fn server_info(&self) -> Option<(String, String)> {
         let info = member(&self.result, "serverInfo")?.of(&self.result);
-        let text = |key| member(info, key).and_then(|span| string_value(span.of(info))).unwrap_or_default();
+        let text = |key| {
+            member(info, key)
+                .and_then(|span| string_value(span.of(info)))
+                .unwrap_or_default()
+        };
         Some((text("name").into_owned(), text("version").into_owned()))
     }
 
     /// Whether the server declared the capability `name`.
     pub(crate) fn has(&self, name: &str) -> bool {
-        member(&self.result, "capabilities").is_some_and(|span| member(span.of(&self.result), name).is_some())
+        member(&self.result, "capabilities")
+            .is_some_and(|span| member(span.of(&self.result), name).is_some())
     }
 
     /// The answer to a client of the shared instance that offers the revision `offered`, under its `id`; and the
@@ -64,7 +76,14 @@ impl Handshake {
         if agreed == &*self.version {
             text.extend_from_slice(result);
         } else {
-            splice(&mut text, result, &mut [Edit { span: *span, with: format!("\"{agreed}\"").as_bytes() }]);
+            splice(
+                &mut text,
+                result,
+                &mut [Edit {
+                    span: *span,
+                    with: format!("\"{agreed}\"").as_bytes(),
+                }],
+            );
         }
         text.push(b'}');
         (text.into(), agreed.to_owned())
@@ -72,15 +91,21 @@ impl Handshake {
 }
 
 fn version_of(result: &[u8]) -> Result<(Span, String), String> {
-    let span = member(result, "protocolVersion").ok_or("its initialize result has no protocolVersion")?;
-    let version = string_value(span.of(result)).ok_or("the protocolVersion of its initialize result is no string")?;
+    let span =
+        member(result, "protocolVersion").ok_or("its initialize result has no protocolVersion")?;
+    let version = string_value(span.of(result))
+        .ok_or("the protocolVersion of its initialize result is no string")?;
     Ok((span, version.into_owned()))
 }
 
 /// The bridge's own `initialize` request under the id `id`; with `asks` it says that it can route roots, sampling and
 /// elicitation to a client.
 pub(crate) fn initialize_request(id: u64, asks: bool) -> String {
-    let capabilities = if asks { r#"{"roots":{},"sampling":{},"elicitation":{}}"# } else { "{}" };
+    let capabilities = if asks {
+        r#"{"roots":{},"sampling":{},"elicitation":{}}"#
+    } else {
+        "{}"
+    };
     format!(
         r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{{"protocolVersion":"{}","capabilities":{capabilities},"clientInfo":{{"name":"{}","version":"{}"}}}}}}"#,
         Version::LATEST.name(),
@@ -94,11 +119,18 @@ pub(crate) fn initialize_request(id: u64, asks: bool) -> String {
 /// # Errors
 /// The JSON-RPC error that it deserves when there is none.
 pub(crate) fn offered_version(initialize: &Message) -> Result<String, ErrorObject> {
-    let params = initialize.part(initialize.envelope().params).unwrap_or_default();
+    let params = initialize
+        .part(initialize.envelope().params)
+        .unwrap_or_default();
     member(params, "protocolVersion")
         .and_then(|span| string_value(span.of(params)))
         .map(|version| version.into_owned())
-        .ok_or_else(|| ErrorObject::new(code::INVALID_PARAMS, "initialize needs params.protocolVersion, a string"))
+        .ok_or_else(|| {
+            ErrorObject::new(
+                code::INVALID_PARAMS,
+                "initialize needs params.protocolVersion, a string",
+            )
+        })
 }
 
 #[cfg(test)]
@@ -108,7 +140,8 @@ mod tests {
     #[test]
     fn a_client_gets_the_raw_result_with_its_own_revision() {
         let answer = br#"{"jsonrpc":"2.0","id":0,"result":{"x":1.0,"protocolVersion":"2025-11-25","capabilities":{"tools":{},"tasks":{}},"instructions":"\ud800"}}"#;
-        let handshake = Handshake::read(&Message::parse(Bytes::from_static(answer)).unwrap()).unwrap();
+        let handshake =
+            Handshake::read(&Message::parse(Bytes::from_static(answer)).unwrap()).unwrap();
         let (text, agreed) = handshake.answer(b"\"0\"", "2024-11-05");
         let want = br#"{"jsonrpc":"2.0","id":"0","result":{"x":1.0,"protocolVersion":"2024-11-05","capabilities":{"tools":{}},"instructions":"\ud800"}}"#;
         assert_eq!(text, want.as_slice());
@@ -119,7 +152,8 @@ mod tests {
     #[test]
     fn an_error_is_no_handshake() {
         let answer = br#"{"jsonrpc":"2.0","id":0,"error":{"code":1,"message":"no"}}"#;
-        let error = Handshake::read(&Message::parse(Bytes::from_static(answer)).unwrap()).unwrap_err();
+        let error =
+            Handshake::read(&Message::parse(Bytes::from_static(answer)).unwrap()).unwrap_err();
         assert!(error.contains("\"message\":\"no\""), "{error}");
     }
 }

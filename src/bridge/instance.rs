@@ -19,7 +19,10 @@ pub(crate) const MAX_COMMANDS: usize = 8192;
 
 /// What a session tells the task that owns its instance.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all commands are messages; boxing them would cost an allocation each")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all commands are messages; boxing them would cost an allocation each"
+)]
 pub(crate) enum Command {
     /// A session is there.
     Open(SessionKey, Arc<Facts>),
@@ -64,7 +67,11 @@ pub(crate) struct Facts {
 
 impl Facts {
     pub(crate) fn new(outlet: Arc<Mailbox>) -> Arc<Facts> {
-        Arc::new(Facts { outlet, version: OnceLock::new(), over: AtomicBool::new(false) })
+        Arc::new(Facts {
+            outlet,
+            version: OnceLock::new(),
+            over: AtomicBool::new(false),
+        })
     }
 
     /// The session ends from the server's side.
@@ -108,17 +115,24 @@ impl Instance {
     ///
     /// # Errors
     /// [`Unsent`], with nothing changed.
-    pub(crate) fn send(&self, session: SessionKey, message: Message, address: &Arc<Mailbox>) -> Result<(), Unsent> {
+    pub(crate) fn send(
+        &self,
+        session: SessionKey,
+        message: Message,
+        address: &Arc<Mailbox>,
+    ) -> Result<(), Unsent> {
         let size = message.text().len();
         let before = self.queued.incoming.fetch_add(size, Ordering::Relaxed);
         let waiting = before + self.queued.outgoing.load(Ordering::Relaxed);
         let sent = if waiting > 0 && waiting + size > MAX_QUEUED {
             Err(Unsent::Full)
         } else {
-            self.commands.try_send(Command::Message(session, message, address.clone())).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => Unsent::Full,
-                mpsc::error::TrySendError::Closed(_) => Unsent::Ended,
-            })
+            self.commands
+                .try_send(Command::Message(session, message, address.clone()))
+                .map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(_) => Unsent::Full,
+                    mpsc::error::TrySendError::Closed(_) => Unsent::Ended,
+                })
         };
         if sent.is_err() {
             self.queued.incoming.fetch_sub(size, Ordering::Relaxed);

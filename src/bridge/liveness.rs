@@ -27,7 +27,11 @@ pub(crate) enum Pulse {
 
 impl Liveness {
     pub(crate) fn new(now: Instant) -> Liveness {
-        Liveness { heard: now, pinged: None, misses: 0 }
+        Liveness {
+            heard: now,
+            pinged: None,
+            misses: 0,
+        }
     }
 
     /// A well-formed line came. Returns whether the server was suspect before.
@@ -57,7 +61,11 @@ impl Liveness {
             return Pulse::Ping;
         }
         self.misses = self.misses.saturating_add(1);
-        if self.misses >= timing.ping_failures && !busy { Pulse::Hung } else { Pulse::Missed(self.misses) }
+        if self.misses >= timing.ping_failures && !busy {
+            Pulse::Hung
+        } else {
+            Pulse::Missed(self.misses)
+        }
     }
 }
 
@@ -72,7 +80,12 @@ pub(crate) struct Sampler {
 
 impl Sampler {
     pub(crate) fn new(first: u32, every: Duration) -> Sampler {
-        Sampler { first, every, next: None, held_back: 0 }
+        Sampler {
+            first,
+            every,
+            next: None,
+            held_back: 0,
+        }
     }
 
     /// Whether this one is let through; then with how many were held back before it.
@@ -123,13 +136,9 @@ mod tests {
         let start = Instant::now();
         let mut sampler = Sampler::new(2, Duration::from_secs(10));
         let mut admit = |second| sampler.admit(start + Duration::from_secs(second));
-        assert_eq!([admit(0), admit(0), admit(0), admit(1), admit(9), admit(10)], [
-            Some(0),
-            Some(0),
-            Some(0),
-            None,
-            None,
-            Some(2)
-        ]);
+        assert_eq!(
+            [admit(0), admit(0), admit(0), admit(1), admit(9), admit(10)],
+            [Some(0), Some(0), Some(0), None, None, Some(2)]
+        );
     }
 }

@@ -15,11 +15,11 @@ use std::time::Duration;
 use crate::jsonrpc::Body;
 
 /// Deliveries that one mailbox holds before it drops notifications.
-pub const MAX_DELIVERIES: usize = 1024;
+pub(crate) const MAX_DELIVERIES: usize = 1024;
 /// Bytes that one mailbox holds before it drops notifications.
-pub const MAX_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 /// Bytes that all mailboxes hold before notifications are dropped everywhere.
-pub const MAX_BYTES_IN_ALL: usize = 128 * 1024 * 1024;
+pub(crate) const MAX_BYTES_IN_ALL: usize = 128 * 1024 * 1024;
 
 /// One message for a client.
 #[derive(Debug, Clone)]
@@ -48,7 +48,10 @@ pub enum DeliveryKind {
 impl DeliveryKind {
     /// Whether the request it belongs to is over with it.
     pub fn ends_a_request(self) -> bool {
-        matches!(self, DeliveryKind::Answer | DeliveryKind::Cancelled | DeliveryKind::Refusal(_))
+        matches!(
+            self,
+            DeliveryKind::Answer | DeliveryKind::Cancelled | DeliveryKind::Refusal(_)
+        )
     }
 }
 
@@ -110,7 +113,10 @@ struct Queue {
 impl Mailbox {
     /// An open, empty mailbox.
     pub fn new(budget: &Arc<Budget>) -> Arc<Mailbox> {
-        Arc::new(Mailbox { queue: Mutex::default(), budget: budget.clone() })
+        Arc::new(Mailbox {
+            queue: Mutex::default(),
+            budget: budget.clone(),
+        })
     }
 
     /// Puts a delivery at the end and wakes the readers. Returns how many notifications were dropped for it, itself
@@ -166,7 +172,10 @@ impl Mailbox {
     pub fn reader(self: &Arc<Mailbox>) -> Reader {
         let mut queue = self.lock();
         queue.next_reader += 1;
-        Reader { id: queue.next_reader, mailbox: self.clone() }
+        Reader {
+            id: queue.next_reader,
+            mailbox: self.clone(),
+        }
     }
 
     fn make_room(&self, queue: &mut Queue, size: usize) -> usize {
@@ -188,7 +197,9 @@ impl Mailbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().expect("no code panics while it holds a mailbox")
+        self.queue
+            .lock()
+            .expect("no code panics while it holds a mailbox")
     }
 }
 
@@ -213,7 +224,10 @@ impl Reader {
         if let Some(delivery) = queue.deliveries.pop_front() {
             let size = delivery.body.len();
             queue.bytes -= size;
-            self.mailbox.budget.queued.fetch_sub(size, Ordering::Relaxed);
+            self.mailbox
+                .budget
+                .queued
+                .fetch_sub(size, Ordering::Relaxed);
             return Poll::Ready(Some(delivery));
         }
         if queue.closed {
@@ -257,7 +271,10 @@ mod tests {
     use super::*;
 
     fn delivery(kind: DeliveryKind, text: &str) -> Delivery {
-        Delivery { kind, body: Bytes::copy_from_slice(text.as_bytes()).into() }
+        Delivery {
+            kind,
+            body: Bytes::copy_from_slice(text.as_bytes()).into(),
+        }
     }
 
     async fn texts(mailbox: &Arc<Mailbox>) -> Vec<String> {
@@ -317,7 +334,11 @@ mod tests {
                 two.next().await
             }
         );
-        let mut got: Vec<_> = [first, second].into_iter().flatten().map(|d| d.body.into_bytes()).collect();
+        let mut got: Vec<_> = [first, second]
+            .into_iter()
+            .flatten()
+            .map(|d| d.body.into_bytes())
+            .collect();
         got.sort();
         assert_eq!(got, ["a", "b"]);
     }

@@ -39,7 +39,7 @@ const LARGEST_ID: u64 = (1 << 53) - 1;
 
 /// One client's conversation, as the multiplexer knows it. Never reused within a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionKey(pub u64);
+pub(crate) struct SessionKey(pub(crate) u64);
 
 /// Whom an instance serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,18 +64,31 @@ pub(crate) struct Output<A> {
 
 impl<A> Default for Output<A> {
     fn default() -> Self {
-        Output { outbox: Outbox::default(), deliveries: Vec::new() }
+        Output {
+            outbox: Outbox::default(),
+            deliveries: Vec::new(),
+        }
     }
 }
 
 impl<A: Clone> Output<A> {
     fn deliver(&mut self, address: &A, kind: DeliveryKind, body: impl Into<crate::jsonrpc::Body>) {
-        self.deliveries.push((address.clone(), Delivery { kind, body: body.into() }));
+        self.deliveries.push((
+            address.clone(),
+            Delivery {
+                kind,
+                body: body.into(),
+            },
+        ));
     }
 
     /// Answers the request `id` with an error before the server saw it.
     pub(crate) fn refuse(&mut self, address: &A, id: &[u8], refusal: Refusal, error: &ErrorObject) {
-        self.deliver(address, DeliveryKind::Refusal(refusal), error.response(Some(id)));
+        self.deliver(
+            address,
+            DeliveryKind::Refusal(refusal),
+            error.response(Some(id)),
+        );
     }
 }
 
@@ -172,7 +185,11 @@ struct Ask<A> {
 }
 
 impl<A: Clone> Mux<A> {
-    pub(crate) fn new(service: Service, settings: Arc<config::Bridge>, metrics: Arc<BridgeMetrics>) -> Mux<A> {
+    pub(crate) fn new(
+        service: Service,
+        settings: Arc<config::Bridge>,
+        metrics: Arc<BridgeMetrics>,
+    ) -> Mux<A> {
         Mux {
             service,
             settings,
@@ -229,12 +246,20 @@ impl<A: Clone> Mux<A> {
     /// A new id for the server; never used twice, over all generations.
     fn mint(&mut self) -> u64 {
         self.next += 1;
-        assert!(self.next <= LARGEST_ID, "2^53 requests take longer than the machine lives");
+        assert!(
+            self.next <= LARGEST_ID,
+            "2^53 requests take longer than the machine lives"
+        );
         self.next
     }
 
     /// Sends a request of the bridge's own: `text` gets the id it is to carry.
-    pub(crate) fn own_request(&mut self, request: OwnRequest, text: impl FnOnce(u64) -> String, out: &mut Output<A>) {
+    pub(crate) fn own_request(
+        &mut self,
+        request: OwnRequest,
+        text: impl FnOnce(u64) -> String,
+        out: &mut Output<A>,
+    ) {
         let k = self.mint();
         self.own.insert(k, request);
         out.outbox.line(&[text(k).as_bytes()]);
@@ -243,13 +268,23 @@ impl<A: Clone> Mux<A> {
     /// Ends calls whose time is over, and sends what was held back to be coalesced.
     pub(crate) fn tick(&mut self, now: Instant, out: &mut Output<A>) {
         if self.nearest.is_some_and(|due| due <= now) {
-            let over: Vec<u64> = self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(k, _)| *k).collect();
+            let over: Vec<u64> = self
+                .calls
+                .iter()
+                .filter(|(_, call)| call.deadline <= now)
+                .map(|(k, _)| *k)
+                .collect();
             for k in over {
-                let Some(call) = self.calls.remove(&k) else { continue };
+                let Some(call) = self.calls.remove(&k) else {
+                    continue;
+                };
                 let waited = now.duration_since(call.started);
                 let error = ErrorObject {
                     code: crate::jsonrpc::code::TIMEOUT,
-                    message: format!("MCP server did not answer within {:.1} s", waited.as_secs_f64()),
+                    message: format!(
+                        "MCP server did not answer within {:.1} s",
+                        waited.as_secs_f64()
+                    ),
                     data: Some(serde_json::json!({
                         "source": "bridge", "kind": "timeout", "bridge": self.settings.name,
                         "delivered": out.outbox.has_begun(call.position),
@@ -258,7 +293,14 @@ impl<A: Clone> Mux<A> {
                 if call.request != Request::Initialize {
                     cancel_at_server(k, "request timed out", out);
                 }
-                self.end_with(call, Outcome::Timeout, &error, DeliveryKind::Answer, now, out);
+                self.end_with(
+                    call,
+                    Outcome::Timeout,
+                    &error,
+                    DeliveryKind::Answer,
+                    now,
+                    out,
+                );
             }
             self.nearest = self.calls.values().map(|call| call.deadline).min();
         }
@@ -284,18 +326,34 @@ impl<A: Clone> Mux<A> {
                 if let Some(seat) = self.seats.get_mut(&call.session) {
                     seat.in_flight.remove(&call.id);
                 }
-                again.push(Waiting { session: call.session, message, address: call.address, repeated: true });
+                again.push(Waiting {
+                    session: call.session,
+                    message,
+                    address: call.address,
+                    repeated: true,
+                });
                 continue;
             }
             let error = error(out.outbox.has_begun(call.position));
-            self.end_with(call, Outcome::ServerGone, &error, DeliveryKind::Answer, now, out);
+            self.end_with(
+                call,
+                Outcome::ServerGone,
+                &error,
+                DeliveryKind::Answer,
+                now,
+                out,
+            );
         }
         for seat in self.seats.values_mut() {
             for (minted, ask) in seat.asks.drain() {
                 let text = format!(
                     r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{minted},"reason":"MCP server ended"}}}}"#
                 );
-                out.deliver(&ask.address, DeliveryKind::Notification, bytes::Bytes::from(text));
+                out.deliver(
+                    &ask.address,
+                    DeliveryKind::Notification,
+                    bytes::Bytes::from(text),
+                );
             }
         }
         self.asks.clear();
@@ -308,13 +366,22 @@ impl<A: Clone> Mux<A> {
 
     /// A new generation is ready: brings it to the log level and the subscriptions of the sessions that outlived the
     /// last one, and tells them that lists may have changed, for each list that `has_list` says the server has.
-    pub(crate) fn restore(&mut self, has_list: impl Fn(&str) -> bool, now: Instant, out: &mut Output<A>) {
+    pub(crate) fn restore(
+        &mut self,
+        has_list: impl Fn(&str) -> bool,
+        now: Instant,
+        out: &mut Output<A>,
+    ) {
         if let Some(level) = self.most_verbose() {
             self.tell_level(level, out);
         }
         let uris: Vec<Box<[u8]>> = self.subscribers.keys().cloned().collect();
         for uri in uris {
-            self.own_request(OwnRequest::Restore, |k| uri_request(k, "resources/subscribe", &uri), out);
+            self.own_request(
+                OwnRequest::Restore,
+                |k| uri_request(k, "resources/subscribe", &uri),
+                out,
+            );
         }
         for (list, (capability, _)) in ServerNotification::LISTS.iter().enumerate() {
             if has_list(capability) {
@@ -342,7 +409,11 @@ impl<A: Clone> Mux<A> {
     fn list_changed(&mut self, list: usize, now: Instant, out: &mut Output<A>) {
         for seat in self.seats.values_mut() {
             if self.service == Service::Dedicated {
-                out.deliver(&seat.outlet, DeliveryKind::Notification, list_changed_text(list));
+                out.deliver(
+                    &seat.outlet,
+                    DeliveryKind::Notification,
+                    list_changed_text(list),
+                );
             } else {
                 seat.changed[list] = true;
                 self.changes_due.get_or_insert(now + COALESCE);
@@ -352,14 +423,29 @@ impl<A: Clone> Mux<A> {
 
     fn send_changes(&mut self, now: Instant, out: &mut Output<A>) {
         self.changes_due = None;
-        for seat in self.seats.values_mut().filter(|seat| seat.changed.contains(&true)) {
-            if let Some(quiet_until) = seat.last_answer.map(|at| at + QUIET).filter(|until| *until > now) {
-                self.changes_due = Some(self.changes_due.map_or(quiet_until, |due| due.min(quiet_until)));
+        for seat in self
+            .seats
+            .values_mut()
+            .filter(|seat| seat.changed.contains(&true))
+        {
+            if let Some(quiet_until) = seat
+                .last_answer
+                .map(|at| at + QUIET)
+                .filter(|until| *until > now)
+            {
+                self.changes_due = Some(
+                    self.changes_due
+                        .map_or(quiet_until, |due| due.min(quiet_until)),
+                );
                 continue;
             }
             for (list, changed) in std::mem::take(&mut seat.changed).into_iter().enumerate() {
                 if changed {
-                    out.deliver(&seat.outlet, DeliveryKind::Notification, list_changed_text(list));
+                    out.deliver(
+                        &seat.outlet,
+                        DeliveryKind::Notification,
+                        list_changed_text(list),
+                    );
                 }
             }
         }
@@ -376,7 +462,11 @@ impl<A: Clone> Mux<A> {
         out: &mut Output<A>,
     ) {
         self.ended(&call, outcome, now);
-        out.deliver(&call.address, kind, error.response(Some(call.id.as_bytes())));
+        out.deliver(
+            &call.address,
+            kind,
+            error.response(Some(call.id.as_bytes())),
+        );
     }
 
     /// Notes that `call` is over.
@@ -385,7 +475,8 @@ impl<A: Clone> Mux<A> {
             seat.in_flight.remove(&call.id);
             seat.last_answer = Some(now);
         }
-        self.metrics.call_finished(call.label, outcome, now.duration_since(call.started));
+        self.metrics
+            .call_finished(call.label, outcome, now.duration_since(call.started));
     }
 }
 
@@ -412,5 +503,9 @@ fn uri_request(k: u64, method: &str, uri: &[u8]) -> String {
 }
 
 fn list_changed_text(list: usize) -> bytes::Bytes {
-    format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, ServerNotification::LISTS[list].1).into()
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"{}"}}"#,
+        ServerNotification::LISTS[list].1
+    )
+    .into()
 }

@@ -92,7 +92,10 @@ impl Outbox {
 impl Outbox {
     /// Takes the lines that wait, as if a pipe had.
     pub(crate) fn take_lines(&mut self) -> Vec<bytes::Bytes> {
-        let lines = self.buffer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let lines = self
+            .buffer
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
         let lines = lines.map(bytes::Bytes::copy_from_slice).collect();
         self.written += self.len() as u64;
         self.buffer.clear();

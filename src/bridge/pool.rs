@@ -42,13 +42,21 @@ impl Drop for Slot {
 
 impl Pool {
     pub(crate) fn new(site: Arc<Site>, orders: watch::Receiver<Orders>) -> Pool {
-        Pool { site, orders, live: Arc::default(), shelf: Mutex::default() }
+        Pool {
+            site,
+            orders,
+            live: Arc::default(),
+            shelf: Mutex::default(),
+        }
     }
 
     /// An instance for one session, warm if there is one; `None` when `max_instances` are running.
     pub(crate) fn take(&self) -> Option<Instance> {
         let mut shelf = self.shelf();
-        let spare = shelf.spare.take().filter(|spare| !spare.commands.is_closed());
+        let spare = shelf
+            .spare
+            .take()
+            .filter(|spare| !spare.commands.is_closed());
         let instance = match spare {
             Some(spare) => spare,
             None => self.make(&mut shelf)?,
@@ -65,7 +73,11 @@ impl Pool {
             return;
         }
         let mut shelf = self.shelf();
-        if shelf.spare.as_ref().is_none_or(|spare| spare.commands.is_closed()) {
+        if shelf
+            .spare
+            .as_ref()
+            .is_none_or(|spare| spare.commands.is_closed())
+        {
             shelf.spare = self.make(&mut shelf);
         }
     }
@@ -74,19 +86,34 @@ impl Pool {
     pub(crate) fn statuses(&self) -> Vec<Status> {
         let mut shelf = self.shelf();
         shelf.seen.retain(|status| status.has_changed().is_ok());
-        shelf.seen.iter().map(|status| status.borrow().clone()).collect()
+        shelf
+            .seen
+            .iter()
+            .map(|status| status.borrow().clone())
+            .collect()
     }
 
     fn make(&self, shelf: &mut Shelf) -> Option<Instance> {
         let limit = self.orders.borrow().settings.limits.max_instances;
-        let taken = self.live.fetch_update(Ordering::AcqRel, Ordering::Acquire, |live| (live < limit).then_some(live + 1));
+        let taken = self
+            .live
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |live| {
+                (live < limit).then_some(live + 1)
+            });
         taken.ok()?;
         let slot = Slot(self.live.clone());
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let queued = Arc::<Queued>::default();
         let (status, seen) = watch::channel(Status::before_start());
-        let role = Role::Dedicated(slot);
-        let actor = Actor::new(role, self.site.clone(), self.orders.clone(), receiver, queued.clone(), status);
+        let role = Role::Dedicated { _slot: slot };
+        let actor = Actor::new(
+            role,
+            self.site.clone(),
+            self.orders.clone(),
+            receiver,
+            queued.clone(),
+            status,
+        );
         self.site.tracker.spawn(actor.run());
         shelf.seen.retain(|status| status.has_changed().is_ok());
         shelf.seen.push(seen);

@@ -36,12 +36,22 @@ struct Link {
 }
 
 impl Session {
-    pub(super) fn new(bridge: Bridge, transport: Option<Transport>, outlet: Arc<Mailbox>) -> Session {
+    pub(super) fn new(
+        bridge: Bridge,
+        transport: Option<Transport>,
+        outlet: Arc<Mailbox>,
+    ) -> Session {
         if let Some(transport) = transport {
             bridge.metrics().sessions(transport).add(1);
         }
         let key = SessionKey(NEXT.fetch_add(1, Ordering::Relaxed));
-        Session { bridge, key, transport, facts: Facts::new(outlet), link: OnceLock::new() }
+        Session {
+            bridge,
+            key,
+            transport,
+            facts: Facts::new(outlet),
+            link: OnceLock::new(),
+        }
     }
 
     /// Sends a message of the client; never waits. A request gets exactly one delivery at `address` that ends it,
@@ -50,11 +60,15 @@ impl Session {
     pub fn send(&self, message: Message, address: &Arc<Mailbox>) {
         let link = match self.link(&message) {
             Ok(link) => link,
-            Err((refusal, reason, error)) => return self.refuse(&message, address, refusal, reason, &error),
+            Err((refusal, reason, error)) => {
+                return self.refuse(&message, address, refusal, reason, &error);
+            }
         };
         let id = message.id().map(<[u8]>::to_vec);
         let request = message.kind() == Kind::Request;
-        let Err(unsent) = link.instance.send(self.key, message, address) else { return };
+        let Err(unsent) = link.instance.send(self.key, message, address) else {
+            return;
+        };
         let (refusal, reason, error) = match unsent {
             Unsent::Full => full(self.bridge.name()),
             Unsent::Ended => ended(),
@@ -111,7 +125,11 @@ impl Session {
             return Err((Refusal::Invalid, Refused::Malformed, error));
         }
         let instance = if dedicated {
-            self.bridge.0.pool.take().ok_or_else(|| too_many_instances(&self.bridge))?
+            self.bridge
+                .0
+                .pool
+                .take()
+                .ok_or_else(|| too_many_instances(&self.bridge))?
         } else {
             self.bridge.0.shared.clone()
         };
@@ -122,10 +140,21 @@ impl Session {
             _ => return Err(full(self.bridge.name())),
         };
         open.send(Command::Open(self.key, self.facts.clone()));
-        Ok(Link { instance, dedicated, close: Some(close) })
+        Ok(Link {
+            instance,
+            dedicated,
+            close: Some(close),
+        })
     }
 
-    fn refuse(&self, message: &Message, address: &Mailbox, refusal: Refusal, reason: Refused, error: &ErrorObject) {
+    fn refuse(
+        &self,
+        message: &Message,
+        address: &Mailbox,
+        refusal: Refusal,
+        reason: Refused,
+        error: &ErrorObject,
+    ) {
         self.bridge.metrics().refused(reason);
         if message.kind() == Kind::Request {
             deliver(address, message.id(), refusal, error);
@@ -146,16 +175,31 @@ impl Drop for Session {
 }
 
 fn deliver(address: &Mailbox, id: Option<&[u8]>, refusal: Refusal, error: &ErrorObject) {
-    address.push(Delivery { kind: DeliveryKind::Refusal(refusal), body: error.response(id).into() });
+    address.push(Delivery {
+        kind: DeliveryKind::Refusal(refusal),
+        body: error.response(id).into(),
+    });
 }
 
 fn full(bridge: &str) -> (Refusal, Refused, ErrorObject) {
-    let error = ErrorObject::new(code::OVERLOADED, format!("too much is queued for the MCP server {bridge}"));
-    (Refusal::Overloaded { retry_after: RETRY_WHEN_FULL }, Refused::QueueFull, error)
+    let error = ErrorObject::new(
+        code::OVERLOADED,
+        format!("too much is queued for the MCP server {bridge}"),
+    );
+    (
+        Refusal::Overloaded {
+            retry_after: RETRY_WHEN_FULL,
+        },
+        Refused::QueueFull,
+        error,
+    )
 }
 
 fn ended() -> (Refusal, Refused, ErrorObject) {
-    let error = ErrorObject::new(code::SHUTTING_DOWN, "the MCP server of this session has ended");
+    let error = ErrorObject::new(
+        code::SHUTTING_DOWN,
+        "the MCP server of this session has ended",
+    );
     (Refusal::ShuttingDown, Refused::Draining, error)
 }
 
@@ -166,7 +210,9 @@ fn too_many_instances(bridge: &Bridge) -> (Refusal, Refused, ErrorObject) {
         bridge.name()
     );
     (
-        Refusal::Overloaded { retry_after: std::time::Duration::from_secs(10) },
+        Refusal::Overloaded {
+            retry_after: std::time::Duration::from_secs(10),
+        },
         Refused::Instances,
         ErrorObject::new(code::OVERLOADED, text),
     )

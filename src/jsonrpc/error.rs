@@ -42,7 +42,11 @@ pub struct ErrorObject {
 impl ErrorObject {
     /// An error without data.
     pub fn new(code: i32, message: impl Into<String>) -> ErrorObject {
-        ErrorObject { code, message: message.into(), data: None }
+        ErrorObject {
+            code,
+            message: message.into(),
+            data: None,
+        }
     }
 
     /// The whole answer, under the JSON text of `id`; `null` where no id is known.

@@ -22,7 +22,10 @@ impl RequestId {
         if text.is_empty() || text.len() > 16 || (text[0] == b'0' && text.len() > 1) {
             return None;
         }
-        text.iter().try_fold(0u64, |sum, &byte| byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0')))
+        text.iter().try_fold(0u64, |sum, &byte| {
+            byte.is_ascii_digit()
+                .then(|| sum * 10 + u64::from(byte - b'0'))
+        })
     }
 }
 

@@ -36,22 +36,46 @@ impl Message {
     /// [`ScanError`], when it is no JSON, no JSON-RPC 2.0 message, or not UTF-8.
     pub fn parse(text: Bytes) -> Result<Message, ScanError> {
         if let Err(error) = std::str::from_utf8(&text) {
-            return Err(ScanError::Syntax { at: error.valid_up_to(), found: "bytes that are not UTF-8".into() });
+            return Err(ScanError::Syntax {
+                at: error.valid_up_to(),
+                found: "bytes that are not UTF-8".into(),
+            });
         }
         let envelope = scan(&text)?;
-        let invalid =
-            |reason: &'static str| Err(ScanError::Invalid { reason: Cow::Borrowed(reason), id: envelope.id });
-        let kind = match (envelope.method, envelope.id, envelope.result, envelope.error) {
+        let invalid = |reason: &'static str| {
+            Err(ScanError::Invalid {
+                reason: Cow::Borrowed(reason),
+                id: envelope.id,
+            })
+        };
+        let kind = match (
+            envelope.method,
+            envelope.id,
+            envelope.result,
+            envelope.error,
+        ) {
             (Some(_), None, None, None) => Kind::Notification,
             (Some(_), Some(id), None, None) if id.of(&text) != b"null" => Kind::Request,
             (Some(_), Some(_), None, None) => return invalid("a request's id must not be null"),
             (None, Some(_), Some(_), None) | (None, Some(_), None, Some(_)) => Kind::Answer,
-            (Some(_), _, _, _) => return invalid("a message with \"method\" has neither \"result\" nor \"error\""),
-            (None, None, Some(_), None) | (None, None, None, Some(_)) => return invalid("an answer needs an \"id\""),
-            (None, _, Some(_), Some(_)) => return invalid("an answer has either \"result\" or \"error\""),
-            (None, _, None, None) => return invalid("a message has a \"method\", a \"result\" or an \"error\""),
+            (Some(_), _, _, _) => {
+                return invalid("a message with \"method\" has neither \"result\" nor \"error\"");
+            }
+            (None, None, Some(_), None) | (None, None, None, Some(_)) => {
+                return invalid("an answer needs an \"id\"");
+            }
+            (None, _, Some(_), Some(_)) => {
+                return invalid("an answer has either \"result\" or \"error\"");
+            }
+            (None, _, None, None) => {
+                return invalid("a message has a \"method\", a \"result\" or an \"error\"");
+            }
         };
-        Ok(Message { text, envelope, kind })
+        Ok(Message {
+            text,
+            envelope,
+            kind,
+        })
     }
 
     /// The same for a server's line: bytes that are not UTF-8 are replaced, a byte order mark in front is passed over.
@@ -95,7 +119,9 @@ impl Message {
 
     /// The method's name, decoded; empty for an answer.
     pub fn method(&self) -> Cow<'_, str> {
-        self.part(self.envelope.method).and_then(string_value).unwrap_or_default()
+        self.part(self.envelope.method)
+            .and_then(string_value)
+            .unwrap_or_default()
     }
 
     /// The result of a successful answer, as text that shares this message's bytes.

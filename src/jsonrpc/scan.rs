@@ -20,8 +20,12 @@ pub struct Span {
 
 impl Span {
     fn new(start: usize, end: usize) -> Span {
-        let narrow = |at: usize| u32::try_from(at).expect("a scanner refuses texts of 4 GiB and more");
-        Span { start: narrow(start), end: narrow(end) }
+        let narrow =
+            |at: usize| u32::try_from(at).expect("a scanner refuses texts of 4 GiB and more");
+        Span {
+            start: narrow(start),
+            end: narrow(end),
+        }
     }
 
     /// The bytes it covers in `text`.
@@ -31,7 +35,10 @@ impl Span {
 
     /// The same place in the whole text, when `self` was found in a slice of it that starts at `outer.start`.
     pub fn inside(self, outer: Span) -> Span {
-        Span { start: self.start + outer.start, end: self.end + outer.start }
+        Span {
+            start: self.start + outer.start,
+            end: self.end + outer.start,
+        }
     }
 }
 
@@ -105,7 +112,10 @@ pub fn scan(text: &[u8]) -> Result<Envelope, ScanError> {
     if scanner.peek() != Some(b'{') {
         scanner.value()?;
         scanner.end()?;
-        return Err(ScanError::Invalid { reason: "a JSON-RPC message is an object".into(), id: None });
+        return Err(ScanError::Invalid {
+            reason: "a JSON-RPC message is an object".into(),
+            id: None,
+        });
     }
     let mut envelope = Envelope::default();
     let mut version = None;
@@ -139,7 +149,10 @@ pub fn scan(text: &[u8]) -> Result<Envelope, ScanError> {
     })?;
     scanner.end()?;
     envelope.has_line_break = scanner.line_break;
-    let invalid = |reason: Cow<'static, str>| ScanError::Invalid { reason, id: envelope.id };
+    let invalid = |reason: Cow<'static, str>| ScanError::Invalid {
+        reason,
+        id: envelope.id,
+    };
     if let Some(key) = twice {
         return Err(invalid(format!("member {key:?} is there twice").into()));
     }
@@ -149,9 +162,15 @@ pub fn scan(text: &[u8]) -> Result<Envelope, ScanError> {
     if let Some(id) = envelope.id
         && !matches!(id.of(text)[0], b'"' | b'-' | b'0'..=b'9' | b'n')
     {
-        return Err(ScanError::Invalid { reason: "an id is a string or a number".into(), id: None });
+        return Err(ScanError::Invalid {
+            reason: "an id is a string or a number".into(),
+            id: None,
+        });
     }
-    if envelope.method.is_some_and(|method| method.of(text)[0] != b'"') {
+    if envelope
+        .method
+        .is_some_and(|method| method.of(text)[0] != b'"')
+    {
         return Err(invalid("member \"method\" must be a string".into()));
     }
     Ok(envelope)
@@ -175,12 +194,17 @@ pub fn array_elements(text: &[u8]) -> Result<Vec<Span>, ScanError> {
 
 /// The span of the value of `key` in the object `text`, if it is one and has it.
 pub fn member(text: &[u8], key: &str) -> Option<Span> {
-    members(text).into_iter().find(|(name, _)| name.as_ref() == key.as_bytes()).map(|(_, value)| value)
+    members(text)
+        .into_iter()
+        .find(|(name, _)| name.as_ref() == key.as_bytes())
+        .map(|(_, value)| value)
 }
 
 /// Keys (decoded) and value spans of the object `text`; empty when it is no object.
 pub fn members(text: &[u8]) -> Vec<(Cow<'_, [u8]>, Span)> {
-    let Ok(mut scanner) = Scanner::new(text) else { return Vec::new() };
+    let Ok(mut scanner) = Scanner::new(text) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     scanner.whitespace();
     let outcome = scanner.object(|scanner, key| {
@@ -212,9 +236,17 @@ type Scanned<T> = Result<T, ScanError>;
 impl<'a> Scanner<'a> {
     fn new(text: &'a [u8]) -> Scanned<Scanner<'a>> {
         if u32::try_from(text.len()).is_err() {
-            return Err(ScanError::Invalid { reason: "a message is smaller than 4 GiB".into(), id: None });
+            return Err(ScanError::Invalid {
+                reason: "a message is smaller than 4 GiB".into(),
+                id: None,
+            });
         }
-        Ok(Scanner { text, at: 0, line_break: false, depth: 0 })
+        Ok(Scanner {
+            text,
+            at: 0,
+            line_break: false,
+            depth: 0,
+        })
     }
 
     fn peek(&self) -> Option<u8> {
@@ -243,11 +275,18 @@ impl<'a> Scanner<'a> {
 
     fn end(&mut self) -> Scanned<()> {
         self.whitespace();
-        if self.at == self.text.len() { Ok(()) } else { self.unexpected() }
+        if self.at == self.text.len() {
+            Ok(())
+        } else {
+            self.unexpected()
+        }
     }
 
     /// The object at `self.at`; `member` reads each value, standing on its first byte.
-    fn object(&mut self, mut member: impl FnMut(&mut Self, Cow<'a, [u8]>) -> Scanned<()>) -> Scanned<()> {
+    fn object(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Cow<'a, [u8]>) -> Scanned<()>,
+    ) -> Scanned<()> {
         self.open(b'{')?;
         self.whitespace();
         if self.peek() == Some(b'}') {
@@ -457,7 +496,9 @@ impl<'a> Scanner<'a> {
                 Some(b'\\') => {
                     self.at += 1;
                     match self.peek() {
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                            self.at += 1
+                        }
                         Some(b'u') => {
                             self.at += 1;
                             for _ in 0..4 {
@@ -494,7 +535,10 @@ impl<'a> Scanner<'a> {
             }
             self.at += 8;
         }
-        while self.peek().is_some_and(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        while self
+            .peek()
+            .is_some_and(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
+        {
             self.at += 1;
         }
     }

@@ -18,7 +18,9 @@ pub struct ClientCapabilities {
 impl ClientCapabilities {
     /// What the `params` of an `initialize` request declare.
     pub fn declared(params: &[u8]) -> ClientCapabilities {
-        let Some(capabilities) = member(params, "capabilities") else { return ClientCapabilities::default() };
+        let Some(capabilities) = member(params, "capabilities") else {
+            return ClientCapabilities::default();
+        };
         let mut declared = ClientCapabilities::default();
         let text = capabilities.of(params);
         for (name, value) in members(text) {
@@ -58,21 +60,32 @@ pub fn hide_tasks(result: &[u8]) -> Option<Vec<u8>> {
     let tasks = member(text, "tasks")?;
     let without = without_member(text, tasks);
     let mut out = Vec::with_capacity(result.len());
-    splice(&mut out, result, &mut [Edit { span: capabilities, with: &without }]);
+    splice(
+        &mut out,
+        result,
+        &mut [Edit {
+            span: capabilities,
+            with: &without,
+        }],
+    );
     Some(out)
 }
 
 /// The object `text` without the member whose value stands at `value`.
 fn without_member(text: &[u8], value: crate::jsonrpc::Span) -> Vec<u8> {
     let fields = members(text);
-    let at = fields.iter().position(|(_, span)| *span == value).expect("the caller found it among the members");
+    let at = fields
+        .iter()
+        .position(|(_, span)| *span == value)
+        .expect("the caller found it among the members");
     // From the end of the value before (or the opening brace) to the end of this one; a first member also takes its comma.
     let before = fields[..at].last().map(|(_, span)| span.end as usize);
     let (from, to) = match (before, fields.get(at + 1)) {
         (Some(end), _) => (end, value.end as usize),
         (None, None) => (1, value.end as usize),
         (None, Some(_)) => {
-            let comma = memchr::memchr(b',', &text[value.end as usize..]).expect("a comma stands before a next member");
+            let comma = memchr::memchr(b',', &text[value.end as usize..])
+                .expect("a comma stands before a next member");
             (1, value.end as usize + comma + 1)
         }
     };
@@ -86,10 +99,22 @@ mod tests {
     #[test]
     fn tasks_go_and_everything_else_stays() {
         for (result, want) in [
-            (r#"{"capabilities":{"tasks":{"list":{}}}}"#, r#"{"capabilities":{}}"#),
-            (r#"{"a":1.0,"capabilities": { "tasks" : {} , "tools":{}} }"#, r#"{"a":1.0,"capabilities": { "tools":{}} }"#),
-            (r#"{"capabilities":{"tools":{}, "tasks":{"x":[1,2]},"z":1e400}}"#, r#"{"capabilities":{"tools":{},"z":1e400}}"#),
-            (r#"{"capabilities":{"tools":{},"tasks":{}}}"#, r#"{"capabilities":{"tools":{}}}"#),
+            (
+                r#"{"capabilities":{"tasks":{"list":{}}}}"#,
+                r#"{"capabilities":{}}"#,
+            ),
+            (
+                r#"{"a":1.0,"capabilities": { "tasks" : {} , "tools":{}} }"#,
+                r#"{"a":1.0,"capabilities": { "tools":{}} }"#,
+            ),
+            (
+                r#"{"capabilities":{"tools":{}, "tasks":{"x":[1,2]},"z":1e400}}"#,
+                r#"{"capabilities":{"tools":{},"z":1e400}}"#,
+            ),
+            (
+                r#"{"capabilities":{"tools":{},"tasks":{}}}"#,
+                r#"{"capabilities":{"tools":{}}}"#,
+            ),
         ] {
             let got = hide_tasks(result.as_bytes()).map(|bytes| String::from_utf8(bytes).unwrap());
             assert_eq!(got.as_deref(), Some(want));
@@ -100,7 +125,10 @@ mod tests {
     #[test]
     fn declared_capabilities_are_found_by_name() {
         let params = br#"{"protocolVersion":"x","capabilities":{"roots":{"listChanged":true},"sampling":null}}"#;
-        let want = ClientCapabilities { roots: true, ..ClientCapabilities::default() };
+        let want = ClientCapabilities {
+            roots: true,
+            ..ClientCapabilities::default()
+        };
         assert_eq!(ClientCapabilities::declared(params), want);
         assert!(!ClientCapabilities::declared(br#"{"capabilities":{"experimental":{}}}"#).any());
     }

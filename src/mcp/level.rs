@@ -29,7 +29,10 @@ impl Level {
     /// The level that the JSON string `text` names.
     pub fn parse(text: &[u8]) -> Option<Level> {
         let name = crate::jsonrpc::string_value(text)?;
-        Level::NAMES.iter().find(|(known, _)| *known == name).map(|(_, level)| *level)
+        Level::NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, level)| *level)
     }
 
     /// The protocol's name.

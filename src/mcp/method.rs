@@ -118,7 +118,10 @@ impl ServerNotification {
             "notifications/message" => ServerNotification::Log,
             "notifications/cancelled" => ServerNotification::Cancelled,
             "notifications/resources/updated" => ServerNotification::Updated,
-            _ => match ServerNotification::LISTS.iter().position(|(_, name)| *name == method) {
+            _ => match ServerNotification::LISTS
+                .iter()
+                .position(|(_, name)| *name == method)
+            {
                 Some(list) => ServerNotification::ListChanged(list),
                 None => ServerNotification::Other,
             },

@@ -11,14 +11,25 @@ pub fn keep_tools(result: &[u8], keep: impl Fn(&str) -> bool) -> Option<Vec<u8>>
     let kept: Vec<&[u8]> = elements
         .iter()
         .map(|element: &Span| element.of(text))
-        .filter(|tool| member(tool, "name").and_then(|name| string_value(name.of(tool))).is_some_and(|name| keep(&name)))
+        .filter(|tool| {
+            member(tool, "name")
+                .and_then(|name| string_value(name.of(tool)))
+                .is_some_and(|name| keep(&name))
+        })
         .collect();
     if kept.len() == elements.len() {
         return None;
     }
     let list = [b"[", kept.join(&b","[..]).as_slice(), b"]"].concat();
     let mut out = Vec::with_capacity(result.len());
-    splice(&mut out, result, &mut [Edit { span: tools, with: &list }]);
+    splice(
+        &mut out,
+        result,
+        &mut [Edit {
+            span: tools,
+            with: &list,
+        }],
+    );
     Some(out)
 }
 
@@ -28,10 +39,17 @@ mod tests {
 
     #[test]
     fn only_denied_tools_go() {
-        let result = br#"{"tools":[{"name":"a","n":1.0}, {"name":"b"},{"name":"\u0063"}],"nextCursor":"x"}"#;
+        let result =
+            br#"{"tools":[{"name":"a","n":1.0}, {"name":"b"},{"name":"\u0063"}],"nextCursor":"x"}"#;
         let kept = keep_tools(result, |name| name != "b").unwrap();
-        assert_eq!(kept, br#"{"tools":[{"name":"a","n":1.0},{"name":"\u0063"}],"nextCursor":"x"}"#);
+        assert_eq!(
+            kept,
+            br#"{"tools":[{"name":"a","n":1.0},{"name":"\u0063"}],"nextCursor":"x"}"#
+        );
         assert_eq!(keep_tools(result, |_| true), None);
-        assert_eq!(keep_tools(result, |name| name == "c").unwrap(), br#"{"tools":[{"name":"\u0063"}],"nextCursor":"x"}"#);
+        assert_eq!(
+            keep_tools(result, |name| name == "c").unwrap(),
+            br#"{"tools":[{"name":"\u0063"}],"nextCursor":"x"}"#
+        );
     }
 }

@@ -12,15 +12,21 @@ pub enum Version {
 
 impl Version {
     /// Every revision, the oldest first.
-    pub const ALL: [Version; 4] =
-        [Version::V2024_11_05, Version::V2025_03_26, Version::V2025_06_18, Version::V2025_11_25];
+    pub const ALL: [Version; 4] = [
+        Version::V2024_11_05,
+        Version::V2025_03_26,
+        Version::V2025_06_18,
+        Version::V2025_11_25,
+    ];
 
     /// The newest one.
     pub const LATEST: Version = Version::V2025_11_25;
 
     /// The revision called `name`.
     pub fn parse(name: &str) -> Option<Version> {
-        Version::ALL.into_iter().find(|version| version.name() == name)
+        Version::ALL
+            .into_iter()
+            .find(|version| version.name() == name)
     }
 
     /// Its name.
@@ -46,7 +52,11 @@ impl Version {
     /// What a client that offers `client` is answered by a server that speaks `server`: the older of both. A revision
     /// that is not known here gets the server's, as the specification has it.
     pub fn negotiate<'a>(client: &'a str, server: &'a str) -> &'a str {
-        if Version::parse(client).is_some() && client < server { client } else { server }
+        if Version::parse(client).is_some() && client < server {
+            client
+        } else {
+            server
+        }
     }
 }
 
@@ -63,7 +73,11 @@ mod tests {
             ("1.0", "2025-06-18", "2025-06-18"),
             ("2099-01-01", "2025-06-18", "2025-06-18"),
         ] {
-            assert_eq!(Version::negotiate(client, server), want, "{client} and {server}");
+            assert_eq!(
+                Version::negotiate(client, server),
+                want,
+                "{client} and {server}"
+            );
         }
     }
 }

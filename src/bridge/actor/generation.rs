@@ -8,7 +8,7 @@ use tokio::net::unix::pipe;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::{info, warn};
 
-use super::{Actor, Boxed, FAR, Life, Role, REPEAT_WITHIN, Waiter};
+use super::{Actor, Boxed, FAR, Life, REPEAT_WITHIN, Role, Waiter};
 use crate::backoff::Verdict;
 use crate::bridge::handshake::{Handshake, initialize_request};
 use crate::bridge::liveness::{Liveness, Pulse, Sampler};
@@ -68,9 +68,14 @@ pub(super) struct Generation {
 
 impl Generation {
     pub(super) fn next_tick(&self, timing: &Timing) -> Option<Instant> {
-        let alive = self.ready_since.filter(|_| self.doomed.is_none() && self.exit.is_none());
+        let alive = self
+            .ready_since
+            .filter(|_| self.doomed.is_none() && self.exit.is_none());
         let liveness = alive.map(|_| Instant::from_std(self.liveness.due(timing)));
-        [self.init_by, self.end_by, self.exit_by, liveness].into_iter().flatten().min()
+        [self.init_by, self.end_by, self.exit_by, liveness]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Writes what the pipe takes. A closed pipe starts the time in which the process must exit.
@@ -88,9 +93,23 @@ impl Generation {
 
     /// Ends it step by step, reading what it still has to say so that it can't block on that.
     pub(super) async fn stop(self, ladder: Ladder) -> Exit {
-        let Generation { process, stdout, stderr, .. } = self;
+        let Generation {
+            process,
+            stdout,
+            stderr,
+            ..
+        } = self;
         match stdout {
-            Some(stdout) => Child { stdin: None, stdout, stderr, process }.stop(ladder).await,
+            Some(stdout) => {
+                Child {
+                    stdin: None,
+                    stdout,
+                    stderr,
+                    process,
+                }
+                .stop(ladder)
+                .await
+            }
             None => process.stop(ladder).await,
         }
     }
@@ -139,7 +158,11 @@ impl Actor {
     fn failed_to_start(&mut self, reason: String, counts: bool) {
         self.life = Life::Down(None);
         let now = Instant::now();
-        let verdict = if counts { self.backoff.command_missing() } else { Verdict::Retry(Duration::from_secs(1)) };
+        let verdict = if counts {
+            self.backoff.command_missing()
+        } else {
+            Verdict::Retry(Duration::from_secs(1))
+        };
         warn!(bridge = self.settings.name, reason, delay = ?verdict.delay(), "server did not start");
         self.note_exit(LastExit {
             exit: None,
@@ -156,8 +179,18 @@ impl Actor {
         let number = self.status.borrow().generation;
         let pid = child.pid();
         self.status.send_modify(|status| status.pid = Some(pid));
-        info!(bridge = self.settings.name, generation = number, pid, "server started");
-        let Child { stdin, stdout, stderr, process } = child;
+        info!(
+            bridge = self.settings.name,
+            generation = number,
+            pid,
+            "server started"
+        );
+        let Child {
+            stdin,
+            stdout,
+            stderr,
+            process,
+        } = child;
         let shared = matches!(self.role, Role::Shared { .. });
         self.life = Life::Up(Box::new(Generation {
             exited: Box::pin(process.exited()),
@@ -184,7 +217,11 @@ impl Actor {
         }));
         if shared {
             let asks = self.settings.isolation == Isolation::Shared;
-            self.mux.own_request(OwnRequest::Initialize, |k| initialize_request(k, asks), &mut self.out);
+            self.mux.own_request(
+                OwnRequest::Initialize,
+                |k| initialize_request(k, asks),
+                &mut self.out,
+            );
         } else {
             self.release_waiting(now);
         }
@@ -195,7 +232,8 @@ impl Actor {
         if let Life::Up(up) = &mut self.life
             && up.ready_since.is_none()
         {
-            up.init_by.get_or_insert(now + self.settings.timing.init_timeout);
+            up.init_by
+                .get_or_insert(now + self.settings.timing.init_timeout);
         }
     }
 
@@ -241,7 +279,10 @@ impl Actor {
         let text = match line {
             Line::Message(text) => text,
             Line::Oversize { id, method, bytes } => {
-                warn!(bridge = self.settings.name, bytes, "server sent a line over max_message; it is lost");
+                warn!(
+                    bridge = self.settings.name,
+                    bytes, "server sent a line over max_message; it is lost"
+                );
                 let id = id.as_deref().filter(|_| !method);
                 return self.mux.oversize(id, bytes, now.into_std(), &mut self.out);
             }
@@ -258,7 +299,8 @@ impl Actor {
                 return;
             }
         };
-        if up.liveness.heard(now.into_std()) && up.ready_since.is_some() && self.draining.is_none() {
+        if up.liveness.heard(now.into_std()) && up.ready_since.is_some() && self.draining.is_none()
+        {
             self.enter(Phase::Ready);
         }
         let answer = message.kind() == Kind::Answer;
@@ -280,7 +322,9 @@ impl Actor {
 
     /// The shared server has answered `initialize`.
     fn initialized(&mut self, handshake: Handshake, now: Instant) {
-        self.out.outbox.line(&[br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#]);
+        self.out
+            .outbox
+            .line(&[br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#]);
         let server = handshake.server_info();
         let version = handshake.version().to_owned();
         let Life::Up(up) = &mut self.life else { return };
@@ -288,10 +332,20 @@ impl Actor {
         up.init_by = None;
         up.permit = None;
         let (number, took) = (up.number, now.duration_since(up.started));
-        info!(bridge = self.settings.name, generation = number, ?took, version, "server ready");
+        info!(
+            bridge = self.settings.name,
+            generation = number,
+            ?took,
+            version,
+            "server ready"
+        );
         self.status.send_modify(|status| status.server = server);
         if number > 1 {
-            self.mux.restore(|capability| handshake.has(capability), now.into_std(), &mut self.out);
+            self.mux.restore(
+                |capability| handshake.has(capability),
+                now.into_std(),
+                &mut self.out,
+            );
         }
         self.handshake = Some(handshake);
         if self.draining.is_none() {
@@ -309,7 +363,8 @@ impl Actor {
         up.ready_since = Some(now);
         up.init_by = None;
         if let Some(result) = answer.result() {
-            let version = member(&result, "protocolVersion").and_then(|span| string_value(span.of(&result)));
+            let version =
+                member(&result, "protocolVersion").and_then(|span| string_value(span.of(&result)));
             for facts in self.facts.values() {
                 let version = version.as_deref().unwrap_or_default().to_owned();
                 // A second initialize changes nothing.
@@ -357,7 +412,10 @@ impl Actor {
         }
         if up.exit_by.is_some_and(|by| by <= now) {
             up.exit_by = None;
-            return self.doom("it closed its stdin or stdout without exiting".to_owned(), now);
+            return self.doom(
+                "it closed its stdin or stdout without exiting".to_owned(),
+                now,
+            );
         }
         if up.init_by.is_some_and(|by| by <= now) {
             up.init_by = None;
@@ -368,13 +426,19 @@ impl Actor {
             return;
         }
         let busy = self.mux.in_flight() > 0;
-        let missed = match up.liveness.tick(now.into_std(), &self.settings.timing, busy) {
+        let missed = match up
+            .liveness
+            .tick(now.into_std(), &self.settings.timing, busy)
+        {
             Pulse::Quiet => return,
             Pulse::Ping => None,
             Pulse::Missed(count) => Some(count),
             Pulse::Hung => {
                 let count = self.settings.timing.ping_failures;
-                return self.doom(format!("it hangs: {count} pings in a row were not answered"), now);
+                return self.doom(
+                    format!("it hangs: {count} pings in a row were not answered"),
+                    now,
+                );
             }
         };
         let ping = |k| format!(r#"{{"jsonrpc":"2.0","id":{k},"method":"ping"}}"#);
@@ -387,7 +451,9 @@ impl Actor {
     /// The process is gone, or as good as: calls end, and what comes next is decided.
     fn end_generation(&mut self) {
         let now = Instant::now();
-        let Life::Up(up) = std::mem::replace(&mut self.life, Life::Down(None)) else { return };
+        let Life::Up(up) = std::mem::replace(&mut self.life, Life::Down(None)) else {
+            return;
+        };
         if up.exit.is_none() {
             up.process.kill_now();
         }
@@ -396,7 +462,10 @@ impl Actor {
             self.backoff.ready_for(ready);
         }
         let productive = up.answered || ready.is_some_and(|ready| ready >= PRODUCTIVE_AFTER);
-        let how = up.exit.map_or_else(|| "it was killed and has not ended yet".to_owned(), |exit| exit.to_string());
+        let how = up.exit.map_or_else(
+            || "it was killed and has not ended yet".to_owned(),
+            |exit| exit.to_string(),
+        );
         let last = LastExit {
             exit: up.exit,
             reason: up.doomed.clone().unwrap_or(how),
@@ -405,7 +474,7 @@ impl Actor {
             at: now.into_std(),
         };
         self.handshake = None;
-        let dedicated = matches!(self.role, Role::Dedicated(_));
+        let dedicated = matches!(self.role, Role::Dedicated { .. });
         let goes_on = !dedicated && self.draining.is_none() && self.restarts_after(up.exit);
         let verdict = goes_on.then(|| self.backoff.failed(productive));
         let delay = verdict.map(Verdict::delay);
@@ -413,13 +482,28 @@ impl Actor {
         self.note_exit(last.clone());
         let level_down = dedicated && up.exit == Some(Exit::Code(0));
         if level_down || self.draining.is_some() {
-            info!(bridge = self.settings.name, reason = last.reason, "server ended");
+            info!(
+                bridge = self.settings.name,
+                reason = last.reason,
+                "server ended"
+            );
         } else {
             let stderr = last.stderr.join("\n");
-            warn!(bridge = self.settings.name, reason = last.reason, stderr, ?delay, "server ended");
+            warn!(
+                bridge = self.settings.name,
+                reason = last.reason,
+                stderr,
+                ?delay,
+                "server ended"
+            );
         }
-        let again = self.mux.generation_ended(goes_on, error, now.into_std(), &mut self.out);
-        self.waiting.extend(again.into_iter().map(|request| Waiter { request, until: now + REPEAT_WITHIN }));
+        let again = self
+            .mux
+            .generation_ended(goes_on, error, now.into_std(), &mut self.out);
+        self.waiting.extend(again.into_iter().map(|request| Waiter {
+            request,
+            until: now + REPEAT_WITHIN,
+        }));
         if dedicated || self.draining.is_some() {
             return self.stopped_for_good_or_start();
         }
@@ -441,7 +525,7 @@ impl Actor {
     }
 
     fn after_failure(&mut self, verdict: Verdict, now: Instant) {
-        if matches!(self.role, Role::Dedicated(_)) {
+        if matches!(self.role, Role::Dedicated { .. }) {
             self.refuse_all_waiting(now);
             return self.stopped_for_good_or_start();
         }
@@ -485,7 +569,9 @@ impl Actor {
             (Some(Exit::Signal(signal)), reason) if reason.starts_with("signal") => {
                 format!("killed by signal {signal}")
             }
-            (Some(Exit::Code(code)), reason) if reason.starts_with("exit") => format!("ended with exit code {code}"),
+            (Some(Exit::Code(code)), reason) if reason.starts_with("exit") => {
+                format!("ended with exit code {code}")
+            }
             (_, reason) => format!("was stopped ({reason})"),
         };
         let mut data = serde_json::json!({

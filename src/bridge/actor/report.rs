@@ -26,22 +26,33 @@ impl Actor {
     ) {
         let method = request.message.method();
         self.site.metrics.refused(reason);
-        self.site.metrics.call_finished(MethodLabel::of(&method), Outcome::Refused, Duration::ZERO);
+        self.site
+            .metrics
+            .call_finished(MethodLabel::of(&method), Outcome::Refused, Duration::ZERO);
         let body = error.response(request.message.id()).into();
-        request.address.push(Delivery { kind: DeliveryKind::Refusal(refusal), body });
+        request.address.push(Delivery {
+            kind: DeliveryKind::Refusal(refusal),
+            body,
+        });
     }
 
     /// The server is not there, and waiting has no point (any more).
     pub(super) fn refuse_unavailable(&self, request: &Waiting<Arc<Mailbox>>, now: Instant) {
         let retry_after = self.retry_after(now);
         let error = self.unavailable(retry_after, request.repeated);
-        self.refuse(request, Refusal::Unavailable { retry_after }, &error, Refused::NotReady);
+        self.refuse(
+            request,
+            Refusal::Unavailable { retry_after },
+            &error,
+            Refused::NotReady,
+        );
     }
 
     /// When a refused client should try again.
     pub(super) fn retry_after(&self, now: Instant) -> Duration {
         let next = self.status.borrow().next_start.map(Instant::from_std);
-        next.map_or(RETRY_AFTER, |next| next.duration_since(now)).max(Duration::from_millis(100))
+        next.map_or(RETRY_AFTER, |next| next.duration_since(now))
+            .max(Duration::from_millis(100))
     }
 
     fn unavailable(&self, retry_after: Duration, delivered: bool) -> ErrorObject {
@@ -69,7 +80,11 @@ impl Actor {
 
     pub(super) fn shutting_down(&self) -> ErrorObject {
         let again = self.then_start;
-        let message = if again { "the MCP server is being restarted" } else { "the bridge is shutting down" };
+        let message = if again {
+            "the MCP server is being restarted"
+        } else {
+            "the bridge is shutting down"
+        };
         ErrorObject {
             code: code::SHUTTING_DOWN,
             message: message.to_owned(),

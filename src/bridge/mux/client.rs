@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Call, LONGEST_REQUEST, MAX_IN_FLIGHT_PER_SESSION, Mux, Output, OwnRequest, Service, SessionKey, Then,
-    cancel_at_server, uri_request,
+    Call, LONGEST_REQUEST, MAX_IN_FLIGHT_PER_SESSION, Mux, Output, OwnRequest, Service, SessionKey,
+    Then, cancel_at_server, uri_request,
 };
 use crate::bridge::handshake::{Handshake, offered_version};
 use crate::bridge::mailbox::{DeliveryKind, Refusal};
@@ -47,15 +47,22 @@ impl<A: Clone> Mux<A> {
         let (then, level) = match self.judge(session, id, request, &method, message) {
             Verdict::Forward(then, level) => (then, level),
             Verdict::AnswerHere => {
-                let text = [br#"{"jsonrpc":"2.0","id":"#.as_slice(), id, br#","result":{}}"#].concat();
+                let text = [
+                    br#"{"jsonrpc":"2.0","id":"#.as_slice(),
+                    id,
+                    br#","result":{}}"#,
+                ]
+                .concat();
                 if let Some(seat) = self.seats.get_mut(&session) {
                     seat.last_answer = Some(now);
                 }
-                self.metrics.call_finished(label, Outcome::Ok, Duration::ZERO);
+                self.metrics
+                    .call_finished(label, Outcome::Ok, Duration::ZERO);
                 return out.deliver(&address, DeliveryKind::Answer, bytes::Bytes::from(text));
             }
             Verdict::Refuse(refusal, error) => {
-                self.metrics.call_finished(label, Outcome::Refused, Duration::ZERO);
+                self.metrics
+                    .call_finished(label, Outcome::Refused, Duration::ZERO);
                 return out.refuse(&address, id, refusal, &error);
             }
         };
@@ -65,20 +72,29 @@ impl<A: Clone> Mux<A> {
         let span = envelope.id.expect("a request has an id");
         let level_text = level.map(|level| format!("\"{}\"", level.name()));
         // The id, and at most one of progress token and level, without an allocation.
-        let mut edits = [Edit { span, with: decimal(k, &mut digits) }; 2];
+        let mut edits = [Edit {
+            span,
+            with: decimal(k, &mut digits),
+        }; 2];
         let mut count = 1;
         if let Some(span) = envelope.meta_progress_token {
             edits[1].span = span;
             count = 2;
         }
         if let (Some(text), Some(span)) = (&level_text, envelope.level) {
-            edits[1] = Edit { span, with: text.as_bytes() };
+            edits[1] = Edit {
+                span,
+                with: text.as_bytes(),
+            };
             count = 2;
         }
         let position = out.outbox.position();
         out.outbox.message(message, &mut edits[..count]);
         let deadline = now + self.settings.timing.request_timeout;
-        self.nearest = Some(self.nearest.map_or(deadline, |nearest| nearest.min(deadline)));
+        self.nearest = Some(
+            self.nearest
+                .map_or(deadline, |nearest| nearest.min(deadline)),
+        );
         let id = RequestId::new(id);
         if let Some(seat) = self.seats.get_mut(&session) {
             seat.in_flight.insert(id.clone(), k);
@@ -99,29 +115,52 @@ impl<A: Clone> Mux<A> {
         self.calls.insert(k, call);
     }
 
-    fn judge(&mut self, session: SessionKey, id: &[u8], request: Request, method: &str, message: &Message) -> Verdict {
+    fn judge(
+        &mut self,
+        session: SessionKey,
+        id: &[u8],
+        request: Request,
+        method: &str,
+        message: &Message,
+    ) -> Verdict {
         let Some(seat) = self.seats.get(&session) else {
             return Verdict::invalid(code::INVALID_REQUEST, "the session is over");
         };
         if seat.in_flight.contains_key(id) {
-            return Verdict::invalid(code::INVALID_REQUEST, "a request with this id is in flight already");
+            return Verdict::invalid(
+                code::INVALID_REQUEST,
+                "a request with this id is in flight already",
+            );
         }
         if request == Request::Ping {
             return Verdict::AnswerHere;
         }
         if seat.in_flight.len() >= MAX_IN_FLIGHT_PER_SESSION {
             self.metrics.refused(Refused::InFlight);
-            let text = format!("this session has {MAX_IN_FLIGHT_PER_SESSION} requests in flight already");
-            return Verdict::Refuse(Refusal::TooManyInFlight, ErrorObject::new(code::OVERLOADED, text));
+            let text =
+                format!("this session has {MAX_IN_FLIGHT_PER_SESSION} requests in flight already");
+            return Verdict::Refuse(
+                Refusal::TooManyInFlight,
+                ErrorObject::new(code::OVERLOADED, text),
+            );
         }
         if self.calls.len() >= self.settings.limits.max_in_flight {
             self.metrics.refused(Refused::InFlight);
-            let text = format!("bridge {} has {} requests in flight already", self.settings.name, self.calls.len());
-            let refusal = Refusal::Overloaded { retry_after: Duration::from_secs(1) };
+            let text = format!(
+                "bridge {} has {} requests in flight already",
+                self.settings.name,
+                self.calls.len()
+            );
+            let refusal = Refusal::Overloaded {
+                retry_after: Duration::from_secs(1),
+            };
             return Verdict::Refuse(refusal, ErrorObject::new(code::OVERLOADED, text));
         }
         if request == Request::CallTool && !self.settings.tools.is_open() {
-            let name = message.part(message.envelope().name).and_then(string_value).unwrap_or_default();
+            let name = message
+                .part(message.envelope().name)
+                .and_then(string_value)
+                .unwrap_or_default();
             if !self.settings.tools.permits(&name) {
                 return Verdict::invalid(code::INVALID_PARAMS, format!("unknown tool: {name}"));
             }
@@ -130,21 +169,35 @@ impl<A: Clone> Mux<A> {
             (Request::Initialize, Service::Dedicated) => Verdict::Forward(Then::Initialized, None),
             (_, Service::Dedicated) => Verdict::Forward(Then::Nothing, None),
             (Request::Task, _) => {
-                let text = format!("{method} needs an instance of its own: declare the tasks capability in initialize");
+                let text = format!(
+                    "{method} needs an instance of its own: declare the tasks capability in initialize"
+                );
                 Verdict::invalid(code::METHOD_NOT_FOUND, text)
             }
             (Request::SetLevel, _) => self.judge_level(session, message),
-            (Request::Subscribe | Request::Unsubscribe, _) => self.judge_subscription(session, request, message),
+            (Request::Subscribe | Request::Unsubscribe, _) => {
+                self.judge_subscription(session, request, message)
+            }
             _ => Verdict::Forward(Then::Nothing, None),
         }
     }
 
     /// The server is told the most verbose level that any session wants, and only when that changes.
     fn judge_level(&mut self, session: SessionKey, message: &Message) -> Verdict {
-        let Some(level) = message.part(message.envelope().level).and_then(Level::parse) else {
-            return Verdict::invalid(code::INVALID_PARAMS, "params.level must be one of the protocol's eight levels");
+        let Some(level) = message
+            .part(message.envelope().level)
+            .and_then(Level::parse)
+        else {
+            return Verdict::invalid(
+                code::INVALID_PARAMS,
+                "params.level must be one of the protocol's eight levels",
+            );
         };
-        let others = self.seats.iter().filter(|(key, _)| **key != session).filter_map(|(_, seat)| seat.level);
+        let others = self
+            .seats
+            .iter()
+            .filter(|(key, _)| **key != session)
+            .filter_map(|(_, seat)| seat.level);
         let verbose = others.min().map_or(level, |other| other.min(level));
         if self.level == Some(verbose) {
             self.set_level(session, level);
@@ -154,12 +207,21 @@ impl<A: Clone> Mux<A> {
     }
 
     /// The server hears of the first subscription to a URI and of the last unsubscription.
-    fn judge_subscription(&mut self, session: SessionKey, request: Request, message: &Message) -> Verdict {
+    fn judge_subscription(
+        &mut self,
+        session: SessionKey,
+        request: Request,
+        message: &Message,
+    ) -> Verdict {
         let Some(uri) = message.part(message.envelope().uri).map(Box::<[u8]>::from) else {
             return Verdict::invalid(code::INVALID_PARAMS, "params.uri is missing");
         };
         let Some(sessions) = self.subscribers.get_mut(&uri) else {
-            let then = if request == Request::Subscribe { Then::Subscribed(uri) } else { Then::Nothing };
+            let then = if request == Request::Subscribe {
+                Then::Subscribed(uri)
+            } else {
+                Then::Nothing
+            };
             return Verdict::Forward(then, None);
         };
         if request == Request::Subscribe {
@@ -198,14 +260,23 @@ impl<A: Clone> Mux<A> {
             seat.capabilities = ClientCapabilities::declared(params);
             seat.last_answer = Some(now);
         }
-        self.metrics.call_finished(MethodLabel::Initialize, Outcome::Ok, Duration::ZERO);
+        self.metrics
+            .call_finished(MethodLabel::Initialize, Outcome::Ok, Duration::ZERO);
         out.deliver(address, DeliveryKind::Answer, answer);
         Some(agreed)
     }
 
     /// A notification of `session`.
-    pub(crate) fn notification(&mut self, session: SessionKey, message: &Message, now: Instant, out: &mut Output<A>) {
-        let Some(seat) = self.seats.get(&session) else { return };
+    pub(crate) fn notification(
+        &mut self,
+        session: SessionKey,
+        message: &Message,
+        now: Instant,
+        out: &mut Output<A>,
+    ) {
+        let Some(seat) = self.seats.get(&session) else {
+            return;
+        };
         match ClientNotification::of(&message.method()) {
             ClientNotification::Initialized | ClientNotification::RootsChanged
                 if self.service != Service::Dedicated => {}
@@ -222,48 +293,108 @@ impl<A: Clone> Mux<A> {
         }
     }
 
-    fn cancelled_by_client(&mut self, session: SessionKey, message: &Message, now: Instant, out: &mut Output<A>) {
-        let Some(span) = message.envelope().request_id else { return };
+    fn cancelled_by_client(
+        &mut self,
+        session: SessionKey,
+        message: &Message,
+        now: Instant,
+        out: &mut Output<A>,
+    ) {
+        let Some(span) = message.envelope().request_id else {
+            return;
+        };
         let id = span.of(message.text());
-        let Some(k) = self.seats.get(&session).and_then(|seat| seat.in_flight.get(id)).copied() else {
+        let Some(k) = self
+            .seats
+            .get(&session)
+            .and_then(|seat| seat.in_flight.get(id))
+            .copied()
+        else {
             return self.metrics.dropped(Dropped::UnattributedNotification);
         };
-        if self.calls.get(&k).is_none_or(|call| call.request == Request::Initialize) {
+        if self
+            .calls
+            .get(&k)
+            .is_none_or(|call| call.request == Request::Initialize)
+        {
             return;
         }
         let mut digits = [0; 20];
-        out.outbox.message(message, &mut [Edit { span, with: decimal(k, &mut digits) }]);
-        let Some(call) = self.calls.remove(&k) else { return };
+        out.outbox.message(
+            message,
+            &mut [Edit {
+                span,
+                with: decimal(k, &mut digits),
+            }],
+        );
+        let Some(call) = self.calls.remove(&k) else {
+            return;
+        };
         let error = ErrorObject::new(code::INVALID_REQUEST, "request cancelled by the client");
-        self.end_with(call, Outcome::Cancelled, &error, DeliveryKind::Cancelled, now, out);
+        self.end_with(
+            call,
+            Outcome::Cancelled,
+            &error,
+            DeliveryKind::Cancelled,
+            now,
+            out,
+        );
     }
 
     /// The answer of `session` to a request of the server: passed on once, and only from the session that was asked.
     pub(crate) fn answer(&mut self, session: SessionKey, message: &Message, out: &mut Output<A>) {
         let minted = message.id().and_then(RequestId::integer);
-        let ask = self.seats.get_mut(&session).zip(minted).and_then(|(seat, minted)| seat.asks.remove(&minted));
+        let ask = self
+            .seats
+            .get_mut(&session)
+            .zip(minted)
+            .and_then(|(seat, minted)| seat.asks.remove(&minted));
         let (Some(ask), Some(span)) = (ask, message.envelope().id) else {
             return self.metrics.dropped(Dropped::UnknownAnswer);
         };
         self.asks.remove(&ask.server_id);
-        out.outbox.message(message, &mut [Edit { span, with: ask.server_id.as_bytes() }]);
+        out.outbox.message(
+            message,
+            &mut [Edit {
+                span,
+                with: ask.server_id.as_bytes(),
+            }],
+        );
     }
 
     /// The session is over: its calls are cancelled, what it was asked is answered, what it subscribed to is given up.
     pub(crate) fn close(&mut self, session: SessionKey, now: Instant, out: &mut Output<A>) {
-        let Some(mut seat) = self.seats.remove(&session) else { return };
-        let error = ErrorObject::new(code::INVALID_REQUEST, "the session ended before the answer came");
+        let Some(mut seat) = self.seats.remove(&session) else {
+            return;
+        };
+        let error = ErrorObject::new(
+            code::INVALID_REQUEST,
+            "the session ended before the answer came",
+        );
         for k in seat.in_flight.values() {
-            let Some(call) = self.calls.remove(k) else { continue };
+            let Some(call) = self.calls.remove(k) else {
+                continue;
+            };
             if call.request != Request::Initialize {
                 cancel_at_server(*k, "client disconnected", out);
             }
-            self.end_with(call, Outcome::Cancelled, &error, DeliveryKind::Answer, now, out);
+            self.end_with(
+                call,
+                Outcome::Cancelled,
+                &error,
+                DeliveryKind::Answer,
+                now,
+                out,
+            );
         }
         for (_, ask) in seat.asks.drain() {
             self.asks.remove(&ask.server_id);
-            let gone = ErrorObject::new(code::INTERNAL_ERROR, "the client that was asked has disconnected");
-            out.outbox.line(&[&gone.response(Some(ask.server_id.as_bytes()))]);
+            let gone = ErrorObject::new(
+                code::INTERNAL_ERROR,
+                "the client that was asked has disconnected",
+            );
+            out.outbox
+                .line(&[&gone.response(Some(ask.server_id.as_bytes()))]);
         }
         if self.service == Service::Dedicated {
             return;
@@ -277,10 +408,16 @@ impl<A: Clone> Mux<A> {
             !last
         });
         for uri in given_up {
-            self.own_request(OwnRequest::Restore, |k| uri_request(k, "resources/unsubscribe", &uri), out);
+            self.own_request(
+                OwnRequest::Restore,
+                |k| uri_request(k, "resources/unsubscribe", &uri),
+                out,
+            );
         }
         if seat.level.is_some()
-            && let Some(level) = self.most_verbose().filter(|level| self.level != Some(*level))
+            && let Some(level) = self
+                .most_verbose()
+                .filter(|level| self.level != Some(*level))
         {
             self.tell_level(level, out);
         }

@@ -11,7 +11,12 @@ use crate::metrics::{Dropped, Outcome};
 
 impl<A: Clone> Mux<A> {
     /// A line of the server's stdout.
-    pub(crate) fn receive(&mut self, message: Message, now: Instant, out: &mut Output<A>) -> Incoming {
+    pub(crate) fn receive(
+        &mut self,
+        message: Message,
+        now: Instant,
+        out: &mut Output<A>,
+    ) -> Incoming {
         match message.kind() {
             Kind::Answer => self.server_answer(message, now, out),
             Kind::Notification => self.server_notification(message, now, out),
@@ -24,13 +29,26 @@ impl<A: Clone> Mux<A> {
 
     /// A line of the server was over the limit and is lost; `id` is its top-level id where it had one. The request that
     /// it answered ends with an error.
-    pub(crate) fn oversize(&mut self, id: Option<&[u8]>, bytes: u64, now: Instant, out: &mut Output<A>) {
+    pub(crate) fn oversize(
+        &mut self,
+        id: Option<&[u8]>,
+        bytes: u64,
+        now: Instant,
+        out: &mut Output<A>,
+    ) {
         self.metrics.dropped(Dropped::Oversize);
-        let Some(call) = id.and_then(RequestId::integer).and_then(|k| self.calls.remove(&k)) else { return };
+        let Some(call) = id
+            .and_then(RequestId::integer)
+            .and_then(|k| self.calls.remove(&k))
+        else {
+            return;
+        };
         let limit = self.settings.limits.max_message;
         let error = ErrorObject {
             code: code::TOO_LARGE,
-            message: format!("MCP server answered with {bytes} bytes, over the limit of {limit} (max_message)"),
+            message: format!(
+                "MCP server answered with {bytes} bytes, over the limit of {limit} (max_message)"
+            ),
             data: Some(serde_json::json!({
                 "source": "bridge", "kind": "too_large", "bridge": self.settings.name,
                 "bytes": bytes, "limit": limit, "delivered": true,
@@ -40,7 +58,11 @@ impl<A: Clone> Mux<A> {
     }
 
     fn server_answer(&mut self, message: Message, now: Instant, out: &mut Output<A>) -> Incoming {
-        let Some((span, k)) = message.envelope().id.zip(message.id().and_then(RequestId::integer)) else {
+        let Some((span, k)) = message
+            .envelope()
+            .id
+            .zip(message.id().and_then(RequestId::integer))
+        else {
             self.metrics.dropped(Dropped::UnknownAnswer);
             return Incoming::Done;
         };
@@ -48,16 +70,29 @@ impl<A: Clone> Mux<A> {
             if let Some(own) = self.own.remove(&k) {
                 return Incoming::Own(own, message);
             }
-            let reason = if k <= self.next { Dropped::LateAnswer } else { Dropped::UnknownAnswer };
+            let reason = if k <= self.next {
+                Dropped::LateAnswer
+            } else {
+                Dropped::UnknownAnswer
+            };
             self.metrics.dropped(reason);
             return Incoming::Done;
         };
         let ok = message.envelope().result.is_some();
         self.ended(&call, if ok { Outcome::Ok } else { Outcome::Error }, now);
-        let body = match self.filtered(call.request, &message).zip(message.envelope().result) {
+        let body = match self
+            .filtered(call.request, &message)
+            .zip(message.envelope().result)
+        {
             Some((result, result_span)) => message.editing(&mut [
-                Edit { span, with: call.id.as_bytes() },
-                Edit { span: result_span, with: &result },
+                Edit {
+                    span,
+                    with: call.id.as_bytes(),
+                },
+                Edit {
+                    span: result_span,
+                    with: &result,
+                },
             ]),
             None => message.replacing(span, call.id.as_bytes()),
         };
@@ -65,7 +100,10 @@ impl<A: Clone> Mux<A> {
         match call.then {
             Then::Initialized if ok => return Incoming::Initialized(message),
             Then::Subscribed(uri) if ok && self.seats.contains_key(&call.session) => {
-                self.subscribers.entry(uri).or_default().insert(call.session);
+                self.subscribers
+                    .entry(uri)
+                    .or_default()
+                    .insert(call.session);
             }
             Then::LevelSet(level) if ok => {
                 self.set_level(call.session, level);
@@ -80,10 +118,17 @@ impl<A: Clone> Mux<A> {
         if request != Request::ListTools || self.settings.tools.is_open() {
             return None;
         }
-        keep_tools(message.part(message.envelope().result)?, |name| self.settings.tools.permits(name))
+        keep_tools(message.part(message.envelope().result)?, |name| {
+            self.settings.tools.permits(name)
+        })
     }
 
-    fn server_notification(&mut self, message: Message, now: Instant, out: &mut Output<A>) -> Incoming {
+    fn server_notification(
+        &mut self,
+        message: Message,
+        now: Instant,
+        out: &mut Output<A>,
+    ) -> Incoming {
         let shared = self.service != Service::Dedicated;
         match ServerNotification::of(&message.method()) {
             ServerNotification::Progress => self.progress(&message, now, out),
@@ -92,7 +137,11 @@ impl<A: Clone> Mux<A> {
             ServerNotification::Updated if shared => self.updated(&message, out),
             ServerNotification::ListChanged(list) if shared => self.list_changed(list, now, out),
             _ => match self.unsolicited_address() {
-                Some(address) => out.deliver(&address, DeliveryKind::Notification, message.editing(&mut [])),
+                Some(address) => out.deliver(
+                    &address,
+                    DeliveryKind::Notification,
+                    message.editing(&mut []),
+                ),
                 None => self.metrics.dropped(Dropped::UnattributedNotification),
             },
         }
@@ -103,7 +152,9 @@ impl<A: Clone> Mux<A> {
         let by = self.settings.timing.request_timeout;
         let span = message.envelope().progress_token;
         let k = message.part(span).and_then(RequestId::integer);
-        let call = k.and_then(|k| self.calls.get_mut(&k)).filter(|call| call.token.is_some());
+        let call = k
+            .and_then(|k| self.calls.get_mut(&k))
+            .filter(|call| call.token.is_some());
         let (Some(call), Some(span)) = (call, span) else {
             return self.metrics.dropped(Dropped::UnattributedNotification);
         };
@@ -118,7 +169,10 @@ impl<A: Clone> Mux<A> {
             return self.metrics.dropped(Dropped::UnattributedNotification);
         };
         let body = message.editing(&mut []);
-        for seat in sessions.iter().filter_map(|session| self.seats.get(session)) {
+        for seat in sessions
+            .iter()
+            .filter_map(|session| self.seats.get(session))
+        {
             out.deliver(&seat.outlet, DeliveryKind::Notification, body.clone());
         }
     }
@@ -126,15 +180,27 @@ impl<A: Clone> Mux<A> {
     /// On a shared instance a log line goes to the session that owns the only live call, if that session has asked for
     /// lines of its level.
     fn log(&mut self, message: Message, out: &mut Output<A>) -> Incoming {
-        let Some(address) = self.unsolicited_address() else { return Incoming::Log(message) };
+        let Some(address) = self.unsolicited_address() else {
+            return Incoming::Log(message);
+        };
         if self.service != Service::Dedicated {
-            let wanted = self.calls.values().next().and_then(|call| self.seats.get(&call.session)?.level);
-            let level = message.part(message.envelope().level).and_then(Level::parse);
+            let wanted = self
+                .calls
+                .values()
+                .next()
+                .and_then(|call| self.seats.get(&call.session)?.level);
+            let level = message
+                .part(message.envelope().level)
+                .and_then(Level::parse);
             if !wanted.is_some_and(|wanted| level.is_none_or(|level| level >= wanted)) {
                 return Incoming::Log(message);
             }
         }
-        out.deliver(&address, DeliveryKind::Notification, message.editing(&mut []));
+        out.deliver(
+            &address,
+            DeliveryKind::Notification,
+            message.editing(&mut []),
+        );
         Incoming::Done
     }
 
@@ -144,7 +210,11 @@ impl<A: Clone> Mux<A> {
         let (Some((session, minted)), Some(span)) = (asked, span) else {
             return self.metrics.dropped(Dropped::UnattributedNotification);
         };
-        if let Some(ask) = self.seats.get_mut(&session).and_then(|seat| seat.asks.remove(&minted)) {
+        if let Some(ask) = self
+            .seats
+            .get_mut(&session)
+            .and_then(|seat| seat.asks.remove(&minted))
+        {
             let mut digits = [0; 20];
             let body = message.replacing(span, decimal(minted, &mut digits));
             out.deliver(&ask.address, DeliveryKind::Notification, body);
@@ -154,34 +224,65 @@ impl<A: Clone> Mux<A> {
     /// A request of the server: `ping` is answered here, everything else goes to the session that it must be about, or
     /// is refused. Never guessed.
     fn ask(&mut self, message: &Message, out: &mut Output<A>) {
-        let Some((span, id)) = message.envelope().id.zip(message.id()) else { return };
+        let Some((span, id)) = message.envelope().id.zip(message.id()) else {
+            return;
+        };
         let method = message.method();
         if method == "ping" {
-            return out.outbox.line(&[br#"{"jsonrpc":"2.0","id":"#, id, br#","result":{}}"#]);
+            return out
+                .outbox
+                .line(&[br#"{"jsonrpc":"2.0","id":"#, id, br#","result":{}}"#]);
         }
         let Some((session, address)) = self.asked(&method) else {
             self.metrics.dropped(Dropped::UnroutableAsk);
-            let text = format!("{method} can't be routed: no single client's call is in progress that it could be about");
-            return out.outbox.line(&[&ErrorObject::new(code::METHOD_NOT_FOUND, text).response(Some(id))]);
+            let text = format!(
+                "{method} can't be routed: no single client's call is in progress that it could be about"
+            );
+            return out
+                .outbox
+                .line(&[&ErrorObject::new(code::METHOD_NOT_FOUND, text).response(Some(id))]);
         };
         let server_id = RequestId::new(id);
-        let Some(seat) = self.seats.get_mut(&session).filter(|seat| seat.asks.len() < MAX_ASKS_PER_SESSION) else {
+        let Some(seat) = self
+            .seats
+            .get_mut(&session)
+            .filter(|seat| seat.asks.len() < MAX_ASKS_PER_SESSION)
+        else {
             self.metrics.dropped(Dropped::UnroutableAsk);
-            let error = ErrorObject::new(code::INTERNAL_ERROR, "too many requests wait for this client's answer");
+            let error = ErrorObject::new(
+                code::INTERNAL_ERROR,
+                "too many requests wait for this client's answer",
+            );
             return out.outbox.line(&[&error.response(Some(id))]);
         };
         if self.asks.contains_key(&server_id) {
             self.metrics.dropped(Dropped::UnroutableAsk);
-            let error = ErrorObject::new(code::INVALID_REQUEST, "a request with this id waits for an answer already");
+            let error = ErrorObject::new(
+                code::INVALID_REQUEST,
+                "a request with this id waits for an answer already",
+            );
             return out.outbox.line(&[&error.response(Some(id))]);
         }
         let minted = seat.next_ask;
         seat.next_ask += 1;
-        let token = message.part(message.envelope().meta_progress_token).map(Box::from);
-        seat.asks.insert(minted, Ask { server_id: server_id.clone(), token, address: address.clone() });
+        let token = message
+            .part(message.envelope().meta_progress_token)
+            .map(Box::from);
+        seat.asks.insert(
+            minted,
+            Ask {
+                server_id: server_id.clone(),
+                token,
+                address: address.clone(),
+            },
+        );
         self.asks.insert(server_id, (session, minted));
         let mut digits = [0; 20];
-        out.deliver(&address, DeliveryKind::Request, message.replacing(span, decimal(minted, &mut digits)));
+        out.deliver(
+            &address,
+            DeliveryKind::Request,
+            message.replacing(span, decimal(minted, &mut digits)),
+        );
     }
 
     /// Whom a request of the server must be for: the owner of the only live call that may ask, if it declared that it
@@ -195,13 +296,18 @@ impl<A: Clone> Mux<A> {
         match self.service {
             Service::Dedicated => {
                 let (session, seat) = self.seats.iter().next()?;
-                Some((*session, only.map_or(&seat.outlet, |call| &call.address).clone()))
+                Some((
+                    *session,
+                    only.map_or(&seat.outlet, |call| &call.address).clone(),
+                ))
             }
             Service::Shared { asks: false } => None,
             Service::Shared { asks: true } => {
                 let call = only?;
                 let seat = self.seats.get(&call.session)?;
-                seat.capabilities.covers(method).then(|| (call.session, call.address.clone()))
+                seat.capabilities
+                    .covers(method)
+                    .then(|| (call.session, call.address.clone()))
             }
         }
     }

@@ -37,7 +37,7 @@ use crate::config;
 use crate::jsonrpc::{ErrorObject, Message, array_elements, code, member};
 use crate::metrics::BridgeMetrics;
 use crate::process::{Spawner, Spec};
-use actor::{Actor, Role};
+use actor::{Actor, Role, tend};
 use instance::{Halt, Instance, MAX_COMMANDS, Orders, Queued};
 use pool::Pool;
 
@@ -118,16 +118,20 @@ impl Bridge {
             status.cure.clone_from(&settings.unavailable);
         }
         let (status, status_seen) = watch::channel(status);
-        let role = Role::Shared { pool: pool.clone() };
-        let actor = Actor::new(
-            role,
-            site.clone(),
-            orders_seen,
-            receiver,
-            queued.clone(),
-            status,
-        );
-        site.tracker.spawn(actor.run());
+        let make = {
+            let (site, pool, queued) = (site.clone(), pool.clone(), queued.clone());
+            move || {
+                let role = Role::Shared { pool: pool.clone() };
+                Actor::new(
+                    role,
+                    site.clone(),
+                    orders_seen.clone(),
+                    queued.clone(),
+                    status.clone(),
+                )
+            }
+        };
+        site.tracker.spawn(tend(make(), Some(make), receiver));
         Bridge(Arc::new(Inner {
             name,
             site,

@@ -10,14 +10,16 @@ mod report;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use super::handshake::Handshake;
 use super::instance::{Command, Facts, Halt, Orders, Queued};
@@ -66,7 +68,6 @@ pub(crate) struct Actor {
     settings: Arc<config::Bridge>,
     orders: watch::Receiver<Orders>,
     restarts_seen: u64,
-    commands: mpsc::Receiver<Command>,
     queued: Arc<Queued>,
     status: watch::Sender<Status>,
     mux: Mux<Arc<Mailbox>>,
@@ -140,7 +141,6 @@ impl Actor {
         role: Role,
         site: Arc<super::Site>,
         mut orders: watch::Receiver<Orders>,
-        commands: mpsc::Receiver<Command>,
         queued: Arc<Queued>,
         status: watch::Sender<Status>,
     ) -> Actor {
@@ -159,7 +159,6 @@ impl Actor {
             settings,
             orders,
             restarts_seen: restarts,
-            commands,
             queued,
             status,
             out: Output::default(),
@@ -177,17 +176,19 @@ impl Actor {
     }
 
     /// Lives until there is nothing left to do: the bridge stops, or a dedicated instance's session or server ends.
-    pub(crate) async fn run(mut self) {
+    async fn run(&mut self, commands: &mut mpsc::Receiver<Command>) {
         let mut batch = Vec::new();
         self.site
             .metrics
             .instance_state(None, Some(label(self.status.borrow().phase)));
-        if self.settings.unavailable.is_none() {
-            self.start();
+        match self.life {
+            // A first start; after a panic the next start is due later.
+            Life::Down(None) if self.settings.unavailable.is_none() => self.start(),
+            _ => {}
         }
         while !matches!(self.life, Life::Over) {
             let wake = self.next_wake();
-            match self.next_event(&mut batch, wake).await {
+            match self.next_event(commands, &mut batch, wake).await {
                 Event::Commands => {
                     let now = Instant::now();
                     for command in batch.drain(..) {
@@ -213,12 +214,17 @@ impl Actor {
             }
             self.settle();
         }
-        self.finish();
+        self.finish(commands);
     }
 
     /// Waits for the next event; takes nothing out but what it returns.
-    async fn next_event(&mut self, batch: &mut Vec<Command>, wake: Instant) -> Event {
-        let commands = self.commands.recv_many(batch, BATCH);
+    async fn next_event(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        batch: &mut Vec<Command>,
+        wake: Instant,
+    ) -> Event {
+        let commands = commands.recv_many(batch, BATCH);
         let orders = self.orders.changed();
         let (deaf, abandoned) = (self.deaf, self.abandoned);
         match &mut self.life {
@@ -521,6 +527,13 @@ impl Actor {
             "nothing is repeated when a server is stopped"
         );
         self.handshake = None;
+        if !self.then_start {
+            // Their last answers first, then the end of their streams.
+            self.deliver();
+            for facts in self.facts.values() {
+                facts.end();
+            }
+        }
         self.enter(Phase::Stopping);
         let process = up.process.clone();
         up.stdin = None;
@@ -565,6 +578,10 @@ impl Actor {
                 .queue_bytes
                 .set(i64::try_from(waiting).unwrap_or(i64::MAX));
         }
+        self.deliver();
+    }
+
+    fn deliver(&mut self) {
         for (address, delivery) in self.out.deliveries.drain(..) {
             for _ in 0..address.push(delivery) {
                 self.site.metrics.dropped(Dropped::NotificationOverflow);
@@ -645,10 +662,10 @@ impl Actor {
     }
 
     /// The last thing: everybody who still waits is told.
-    fn finish(&mut self) {
-        self.commands.close();
+    fn finish(&mut self, commands: &mut mpsc::Receiver<Command>) {
+        commands.close();
         let error = self.shutting_down();
-        while let Ok(command) = self.commands.try_recv() {
+        while let Ok(command) = commands.try_recv() {
             if let Command::Message(session, message, address) = command
                 && message.kind() == Kind::Request
             {
@@ -674,11 +691,72 @@ impl Actor {
         self.site.metrics.instance_state(Some(label(phase)), None);
     }
 
+    /// After a panic: whoever waits is told, and the sessions end. The process is killed when the generation is dropped.
+    fn abandon(&mut self) {
+        self.life = Life::Over;
+        let error = ErrorObject::new(
+            code::INTERNAL_ERROR,
+            "the bridge failed while it served this request",
+        );
+        for waiter in std::mem::take(&mut self.waiting) {
+            let refusal = Refusal::Overloaded {
+                retry_after: Duration::from_secs(1),
+            };
+            self.refuse(&waiter.request, refusal, &error, Refused::NotReady);
+        }
+        let now = std::time::Instant::now();
+        let again = self
+            .mux
+            .generation_ended(false, |_| error.clone(), now, &mut self.out);
+        debug_assert!(again.is_empty(), "nothing is repeated");
+        self.settle();
+        for (_, facts) in self.facts.drain() {
+            facts.end();
+        }
+        let phase = self.status.borrow().phase;
+        self.site.metrics.instance_state(Some(label(phase)), None);
+    }
+
     fn note_exit(&mut self, last: LastExit) {
         self.status.send_modify(|status| {
             status.pid = None;
             status.last_exit = Some(last);
         });
+    }
+}
+
+/// Runs an instance's task. A panic ends the server's generation and its sessions, and counts as a failure; the task is
+/// made anew with `remake` and goes on with the same channel, so that nobody's handle is cut off. Without `remake` that
+/// is the end of the instance.
+pub(crate) async fn tend(
+    mut actor: Actor,
+    remake: Option<impl Fn() -> Actor>,
+    mut commands: mpsc::Receiver<Command>,
+) {
+    loop {
+        let panicked = {
+            let mut run = std::pin::pin!(actor.run(&mut commands));
+            std::future::poll_fn(|context| {
+                let poll = catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context)));
+                poll.map_or_else(|_| Poll::Ready(true), |poll| poll.map(|()| false))
+            })
+            .await
+        };
+        if !panicked {
+            return;
+        }
+        actor.abandon();
+        error!(
+            bridge = actor.settings.name,
+            "the task of a server panicked; it is made anew"
+        );
+        let Some(remake) = &remake else { return };
+        let mut next = remake();
+        next.backoff =
+            std::mem::replace(&mut actor.backoff, Backoff::new(actor.site.jitter.clone()));
+        let verdict = next.backoff.failed(false);
+        next.after_failure(verdict, Instant::now());
+        actor = next;
     }
 }
 

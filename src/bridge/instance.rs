@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::Instant;
 
 use super::mailbox::Mailbox;
@@ -19,10 +19,6 @@ pub(crate) const MAX_COMMANDS: usize = 8192;
 
 /// What a session tells the task that owns its instance.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all commands are messages; boxing them would cost an allocation each"
-)]
 pub(crate) enum Command {
     /// A session is there.
     Open(SessionKey, Arc<Facts>),
@@ -114,30 +110,30 @@ impl Instance {
     /// Hands `message` over without waiting.
     ///
     /// # Errors
-    /// [`Unsent`], with nothing changed.
+    /// [`Unsent`] and the message, with nothing changed.
     pub(crate) fn send(
         &self,
         session: SessionKey,
         message: Message,
         address: &Arc<Mailbox>,
-    ) -> Result<(), Unsent> {
+    ) -> Result<(), Box<(Unsent, Message)>> {
         let size = message.text().len();
         let before = self.queued.incoming.fetch_add(size, Ordering::Relaxed);
         let waiting = before + self.queued.outgoing.load(Ordering::Relaxed);
-        let sent = if waiting > 0 && waiting + size > MAX_QUEUED {
-            Err(Unsent::Full)
+        let (unsent, message) = if waiting > 0 && waiting + size > MAX_QUEUED {
+            (Unsent::Full, message)
         } else {
-            self.commands
-                .try_send(Command::Message(session, message, address.clone()))
-                .map_err(|error| match error {
-                    mpsc::error::TrySendError::Full(_) => Unsent::Full,
-                    mpsc::error::TrySendError::Closed(_) => Unsent::Ended,
-                })
+            match self.commands.try_reserve() {
+                Ok(place) => {
+                    place.send(Command::Message(session, message, address.clone()));
+                    return Ok(());
+                }
+                Err(TrySendError::Full(())) => (Unsent::Full, message),
+                Err(TrySendError::Closed(())) => (Unsent::Ended, message),
+            }
         };
-        if sent.is_err() {
-            self.queued.incoming.fetch_sub(size, Ordering::Relaxed);
-        }
-        sent
+        self.queued.incoming.fetch_sub(size, Ordering::Relaxed);
+        Err(Box::new((unsent, message)))
     }
 }
 

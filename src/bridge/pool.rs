@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 use super::Site;
-use super::actor::{Actor, Role};
+use super::actor::{Actor, Role, tend};
 use super::instance::{Halt, Instance, Orders, Queued};
 use super::state::Status;
 use crate::config::Isolation;
@@ -110,11 +110,12 @@ impl Pool {
             role,
             self.site.clone(),
             self.orders.clone(),
-            receiver,
             queued.clone(),
             status,
         );
-        self.site.tracker.spawn(actor.run());
+        self.site
+            .tracker
+            .spawn(tend(actor, None::<fn() -> Actor>, receiver));
         shelf.seen.retain(|status| status.has_changed().is_ok());
         shelf.seen.push(seen);
         Some(Instance { commands, queued })

@@ -1,7 +1,8 @@
 //! One client's conversation with a bridge: the handle that a transport holds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc::OwnedPermit;
 
@@ -14,6 +15,9 @@ use crate::jsonrpc::{ErrorObject, Kind, Message, code};
 use crate::mcp::{ClientCapabilities, Request};
 use crate::metrics::Refused;
 
+/// A session ends when its client does, which may take a while.
+const RETRY_WHEN_NO_INSTANCE: Duration = Duration::from_secs(10);
+
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// One client's conversation. Dropping it ends the session: its calls are cancelled, an instance of its own ends.
@@ -24,6 +28,7 @@ pub struct Session {
     transport: Option<Transport>,
     facts: Arc<Facts>,
     link: OnceLock<Link>,
+    attaching: Mutex<()>,
 }
 
 /// The instance that serves the session; chosen with the first message.
@@ -51,6 +56,7 @@ impl Session {
             transport,
             facts: Facts::new(outlet),
             link: OnceLock::new(),
+            attaching: Mutex::default(),
         }
     }
 
@@ -60,22 +66,18 @@ impl Session {
     pub fn send(&self, message: Message, address: &Arc<Mailbox>) {
         let link = match self.link(&message) {
             Ok(link) => link,
-            Err((refusal, reason, error)) => {
-                return self.refuse(&message, address, refusal, reason, &error);
-            }
+            Err(turned) => return self.refuse(&message, address, &turned),
         };
-        let id = message.id().map(<[u8]>::to_vec);
-        let request = message.kind() == Kind::Request;
-        let Err(unsent) = link.instance.send(self.key, message, address) else {
-            return;
-        };
-        let (refusal, reason, error) = match unsent {
-            Unsent::Full => full(self.bridge.name()),
-            Unsent::Ended => ended(),
-        };
-        self.bridge.metrics().refused(reason);
-        if request {
-            deliver(address, id.as_deref(), refusal, &error);
+        if let Err((unsent, message)) = link
+            .instance
+            .send(self.key, message, address)
+            .map_err(|unsent| *unsent)
+        {
+            let turned = match unsent {
+                Unsent::Full => full(self.bridge.name()),
+                Unsent::Ended => ended(),
+            };
+            self.refuse(&message, address, &turned);
         }
     }
 
@@ -99,17 +101,24 @@ impl Session {
         &self.facts.outlet
     }
 
-    fn link(&self, message: &Message) -> Result<&Link, (Refusal, Refused, ErrorObject)> {
+    fn link(&self, message: &Message) -> Result<&Link, Box<Turned>> {
+        if let Some(link) = self.link.get() {
+            return Ok(link);
+        }
+        // Of two first messages at the same time one attaches and the other waits for it, some microseconds.
+        let _attaching = self
+            .attaching
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(link) = self.link.get() {
             return Ok(link);
         }
         let link = self.attach(message)?;
-        // Two first messages at the same time: one link wins, the other's end is heard as that of a session of its own.
         Ok(self.link.get_or_init(|| link))
     }
 
     /// Chooses the instance by the bridge's isolation and what the client's `initialize` declares.
-    fn attach(&self, message: &Message) -> Result<Link, (Refusal, Refused, ErrorObject)> {
+    fn attach(&self, message: &Message) -> Result<Link, Box<Turned>> {
         let initialize = Request::of(&message.method()) == Request::Initialize;
         let dedicated = self.transport.is_some()
             && match self.bridge.settings().isolation {
@@ -122,7 +131,7 @@ impl Session {
             };
         if dedicated && !initialize {
             let error = ErrorObject::new(code::INVALID_REQUEST, "send initialize first");
-            return Err((Refusal::Invalid, Refused::Malformed, error));
+            return Err(Turned::away(Refusal::Invalid, Refused::Malformed, error));
         }
         let instance = if dedicated {
             self.bridge
@@ -147,17 +156,12 @@ impl Session {
         })
     }
 
-    fn refuse(
-        &self,
-        message: &Message,
-        address: &Mailbox,
-        refusal: Refusal,
-        reason: Refused,
-        error: &ErrorObject,
-    ) {
-        self.bridge.metrics().refused(reason);
+    fn refuse(&self, message: &Message, address: &Mailbox, turned: &Turned) {
+        self.bridge.metrics().refused(turned.reason);
         if message.kind() == Kind::Request {
-            deliver(address, message.id(), refusal, error);
+            let kind = DeliveryKind::Refusal(turned.refusal);
+            let body = turned.error.response(message.id()).into();
+            address.push(Delivery { kind, body });
         }
     }
 }
@@ -174,45 +178,54 @@ impl Drop for Session {
     }
 }
 
-fn deliver(address: &Mailbox, id: Option<&[u8]>, refusal: Refusal, error: &ErrorObject) {
-    address.push(Delivery {
-        kind: DeliveryKind::Refusal(refusal),
-        body: error.response(id).into(),
-    });
+/// A message that went nowhere, and why.
+struct Turned {
+    refusal: Refusal,
+    reason: Refused,
+    error: ErrorObject,
 }
 
-fn full(bridge: &str) -> (Refusal, Refused, ErrorObject) {
-    let error = ErrorObject::new(
-        code::OVERLOADED,
-        format!("too much is queued for the MCP server {bridge}"),
-    );
-    (
-        Refusal::Overloaded {
-            retry_after: RETRY_WHEN_FULL,
-        },
+impl Turned {
+    fn away(refusal: Refusal, reason: Refused, error: ErrorObject) -> Box<Turned> {
+        Box::new(Turned {
+            refusal,
+            reason,
+            error,
+        })
+    }
+}
+
+fn full(bridge: &str) -> Box<Turned> {
+    let text = format!("too much is queued for the MCP server {bridge}");
+    let refusal = Refusal::Overloaded {
+        retry_after: RETRY_WHEN_FULL,
+    };
+    Turned::away(
+        refusal,
         Refused::QueueFull,
-        error,
+        ErrorObject::new(code::OVERLOADED, text),
     )
 }
 
-fn ended() -> (Refusal, Refused, ErrorObject) {
+fn ended() -> Box<Turned> {
     let error = ErrorObject::new(
         code::SHUTTING_DOWN,
         "the MCP server of this session has ended",
     );
-    (Refusal::ShuttingDown, Refused::Draining, error)
+    Turned::away(Refusal::ShuttingDown, Refused::Draining, error)
 }
 
-fn too_many_instances(bridge: &Bridge) -> (Refusal, Refused, ErrorObject) {
+fn too_many_instances(bridge: &Bridge) -> Box<Turned> {
     let limit = bridge.settings().limits.max_instances;
     let text = format!(
         "all {limit} instances of bridge {} (max_instances) serve a session already; end one, or wait",
         bridge.name()
     );
-    (
-        Refusal::Overloaded {
-            retry_after: std::time::Duration::from_secs(10),
-        },
+    let refusal = Refusal::Overloaded {
+        retry_after: RETRY_WHEN_NO_INSTANCE,
+    };
+    Turned::away(
+        refusal,
         Refused::Instances,
         ErrorObject::new(code::OVERLOADED, text),
     )

@@ -524,7 +524,7 @@ impl Actor {
         }
     }
 
-    fn after_failure(&mut self, verdict: Verdict, now: Instant) {
+    pub(super) fn after_failure(&mut self, verdict: Verdict, now: Instant) {
         if matches!(self.role, Role::Dedicated { .. }) {
             self.refuse_all_waiting(now);
             return self.stopped_for_good_or_start();

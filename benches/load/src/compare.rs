@@ -264,14 +264,15 @@ impl Bench<'_> {
         let bridge_end = proc::memory(self.bridge.1)?;
         let mut lines = Vec::new();
         for row in reports.chunks(Subject::ALL.len()) {
-            let stdio_p50 = median(&row[0], |report| report.p50_us);
-            let floor = median(&row[1], |report| report.calls_per_second);
+            let [stdio, floor, ..] = row else {
+                unreachable!("a row has a cell per subject")
+            };
             for (subject, reports) in Subject::ALL
                 .into_iter()
                 .zip(row)
                 .filter(|(_, reports)| !reports.is_empty())
             {
-                lines.push(line(subject, reports, floor, stdio_p50));
+                lines.push(line(subject, reports, floor, stdio));
             }
         }
         Ok(Table {
@@ -319,15 +320,22 @@ impl Bench<'_> {
     }
 }
 
-fn line(subject: Subject, reports: &[Report], floor: f64, stdio_p50: f64) -> Line {
-    let calls_per_second = median(reports, |report| report.calls_per_second);
-    let p50_us = median(reports, |report| report.p50_us);
+fn line(subject: Subject, reports: &[Report], floor: &[Report], stdio: &[Report]) -> Line {
+    // Within a round, then the median: what slows a whole round slows both sides of its ratio.
+    let of_floor = reports
+        .iter()
+        .zip(floor)
+        .map(|(report, floor)| report.calls_per_second / floor.calls_per_second);
+    let added = reports
+        .iter()
+        .zip(stdio)
+        .map(|(report, stdio)| report.p50_us - stdio.p50_us);
     Line {
         subject: subject.name(),
         sessions: reports[0].sessions,
         in_flight: reports[0].in_flight,
-        calls_per_second,
-        of_http_floor: calls_per_second / floor,
+        calls_per_second: median(reports, |report| report.calls_per_second),
+        of_http_floor: middle(of_floor.collect()),
         server_cpu_us: median(reports, |report| {
             report
                 .processes
@@ -335,10 +343,10 @@ fn line(subject: Subject, reports: &[Report], floor: f64, stdio_p50: f64) -> Lin
                 .map_or(0.0, |process| process.cpu_us_per_call)
         }),
         generator_cpu_us: median(reports, |report| report.generator_cpu_us_per_call),
-        p50_us,
+        p50_us: median(reports, |report| report.p50_us),
         p99_us: median(reports, |report| report.p99_us),
         p999_us: median(reports, |report| report.p999_us),
-        added_p50_us: p50_us - stdio_p50,
+        added_p50_us: middle(added.collect()),
         wrong: reports.iter().map(|report| report.wrong).sum(),
         failed: reports
             .iter()
@@ -351,7 +359,10 @@ fn line(subject: Subject, reports: &[Report], floor: f64, stdio_p50: f64) -> Lin
 }
 
 fn median(reports: &[Report], of: impl Fn(&Report) -> f64) -> f64 {
-    let mut values: Vec<_> = reports.iter().map(of).collect();
+    middle(reports.iter().map(of).collect())
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }

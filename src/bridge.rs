@@ -18,7 +18,7 @@ mod start_gate;
 mod state;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,7 +38,7 @@ use crate::jsonrpc::{ErrorObject, Message, array_elements, code, member};
 use crate::metrics::BridgeMetrics;
 use crate::process::{Spawner, Spec};
 use actor::{Actor, Role, tend};
-use instance::{Halt, Instance, MAX_COMMANDS, Orders, Queued};
+use instance::{Command, Halt, Instance, MAX_COMMANDS, Orders, Queued};
 use pool::Pool;
 
 /// Pages of a tool list that are followed before a server is taken to page for ever.
@@ -178,11 +178,23 @@ impl Bridge {
         &self.0.site.budget
     }
 
+    /// Asks the shared instance's task for a sign of life; [`Bridge::beats`] grows when it answers.
+    pub fn beat(&self) {
+        // A full channel is no sign of life either.
+        let _full = self.0.shared.commands.try_send(Command::Beat);
+    }
+
+    /// Signs of life so far; a bridge that has stopped gives them too.
+    pub fn beats(&self) -> u64 {
+        let beats = self.0.shared.queued.beats.load(Ordering::Relaxed);
+        if self.0.shared.commands.is_closed() { u64::MAX } else { beats }
+    }
+
     /// Number of tools at the last listing.
     pub fn tools(&self) -> Option<usize> {
         self.0
             .tools
-            .load(std::sync::atomic::Ordering::Relaxed)
+            .load(Ordering::Relaxed)
             .checked_sub(1)
     }
 
@@ -265,7 +277,7 @@ impl Bridge {
             if cursor.is_none() {
                 self.0
                     .tools
-                    .store(tools.len() + 1, std::sync::atomic::Ordering::Relaxed);
+                    .store(tools.len() + 1, Ordering::Relaxed);
                 return Ok(tools);
             }
         }

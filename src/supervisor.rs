@@ -1,1 +1,282 @@
-//! To be written.
+//! Builds everything from the configuration, keeps it running, reloads by difference, stops in order.
+//!
+//! [`Supervisor::start`] binds every port before the first server is started: a port that is taken is an error of the
+//! start, not of the night. [`Supervisor::run`] is the main loop: signals, reloads, ports that could not be had at a
+//! reload, the service manager. What runs is published as [`Entry`]s for the admin listener.
+
+mod admin;
+mod ports;
+mod reload;
+mod service_manager;
+mod summary;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+pub use ports::BindError;
+pub use summary::Row;
+
+use crate::backoff::Jitter;
+use crate::bridge::{Bridge, Budget, Phase, Site, StartGate};
+use crate::config::{self, Config, Loaded, Problems};
+use crate::metrics::Metrics;
+use crate::process::Spawner;
+use crate::shutdown::Shutdown;
+use crate::transport::{Connections, Endpoint, Shared};
+use ports::{Port, Ports};
+use service_manager::ServiceManager;
+
+/// How often the main loop looks after what nobody tells it about.
+const ROUND: Duration = Duration::from_secs(5);
+/// How long the start waits for servers before it says that it is ready.
+const SETTLE: Duration = Duration::from_secs(10);
+/// After the last server has ended, responses get this long to reach their clients.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Why the program could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Ports could not be had: all of them.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Bind(Vec<BindError>),
+    /// The machine did not give a thread, a signal handler or randomness.
+    #[error("failed to prepare for starting processes")]
+    Machine(#[from] io::Error),
+}
+
+/// One bridge that runs, as the admin listener and the table at the start see it.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) bridge: Bridge,
+    pub(crate) endpoint: Endpoint,
+    /// The address it is bound to; `None` when a reload could not have it.
+    pub(crate) address: Option<SocketAddr>,
+}
+
+/// Everything that runs.
+#[derive(Debug)]
+pub struct Supervisor {
+    config: Config,
+    shutdown: Shutdown,
+    spawner: Spawner,
+    gate: Arc<StartGate>,
+    budget: Arc<Budget>,
+    jitter: Jitter,
+    shared: Shared,
+    ports: Ports,
+    bridges: Vec<Running>,
+    admin: Option<Port>,
+    entries: watch::Sender<Arc<[Entry]>>,
+    manager: ServiceManager,
+}
+
+#[derive(Debug)]
+struct Running {
+    settings: Arc<config::Bridge>,
+    bridge: Bridge,
+    endpoint: Endpoint,
+    port: Port,
+    /// Cancelled when a reload takes the bridge away.
+    removed: CancellationToken,
+    /// What [`Bridge::beats`] said when the watchdog was fed last.
+    beats: Option<u64>,
+}
+
+impl Supervisor {
+    /// Binds every port and starts every server. Needs a runtime.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing was started then.
+    pub fn start(config: Config, shutdown: Shutdown) -> Result<Supervisor, StartError> {
+        let metrics = Metrics::new();
+        let connections =
+            Connections::new(config.max_connections, config.max_connections_per_ip, metrics.process().clone());
+        let ports = Ports::new(connections);
+        let mut failures = Vec::new();
+        let mut bind = |name: &str, listen: &config::Listen| {
+            ports.bind(name, listen).map_err(|error| failures.push(error)).ok()
+        };
+        let bound: Vec<_> = config.bridges.iter().map(|bridge| bind(&bridge.name, &bridge.listen)).collect();
+        let admin = config.admin.as_ref().and_then(|admin| bind("admin", &admin.listen));
+        if !failures.is_empty() {
+            return Err(StartError::Bind(failures));
+        }
+        let spawner = Spawner::start(shutdown.tracker.clone())?;
+        let shared = Shared { metrics, tasks: shutdown.tracker.clone(), stop: CancellationToken::new() };
+        let mut supervisor = Supervisor {
+            shutdown,
+            spawner,
+            gate: StartGate::new(),
+            budget: Arc::default(),
+            jitter: Jitter::random()?,
+            shared,
+            ports,
+            bridges: Vec::new(),
+            admin: None,
+            entries: watch::Sender::new(Arc::from([])),
+            manager: ServiceManager::new(),
+            config,
+        };
+        for (settings, listener) in supervisor.config.bridges.clone().into_iter().zip(bound) {
+            let listener = listener.expect("failures end the start above");
+            let running = supervisor.build(settings, |supervisor, endpoint, metrics| {
+                supervisor.ports.open(listener, endpoint.router(), Some(metrics), endpoint.bridge().name())
+            });
+            supervisor.bridges.push(running);
+        }
+        if let Some(listener) = admin {
+            let router = supervisor.admin_router();
+            supervisor.admin = Some(supervisor.ports.open(listener, router, None, "admin"));
+        }
+        supervisor.publish();
+        Ok(supervisor)
+    }
+
+    fn build(
+        &mut self,
+        settings: config::Bridge,
+        port: impl FnOnce(&Supervisor, &Endpoint, Arc<crate::metrics::BridgeMetrics>) -> Port,
+    ) -> Running {
+        let settings = Arc::new(settings);
+        if !settings.listen.is_loopback() && settings.api_keys.is_empty() {
+            warn!(bridge = settings.name, listen = %settings.listen, "anybody who can reach this address can use it: no api_keys");
+        }
+        let metrics = self.shared.metrics.bridge(&settings.name);
+        metrics.limits(&[
+            ("max_sessions", settings.limits.max_sessions as u64),
+            ("max_instances", settings.limits.max_instances as u64),
+            ("max_in_flight", settings.limits.max_in_flight as u64),
+            ("max_body", settings.limits.max_body as u64),
+            ("max_message", settings.limits.max_message as u64),
+        ]);
+        let site = Site {
+            spawner: self.spawner.clone(),
+            gate: self.gate.clone(),
+            metrics: metrics.clone(),
+            budget: self.budget.clone(),
+            tracker: self.shutdown.tracker.clone(),
+            jitter: self.jitter.clone(),
+            drain: self.config.drain,
+        };
+        let bridge = Bridge::start(settings.clone(), site);
+        let removed = CancellationToken::new();
+        let endpoint = Endpoint::new(bridge.clone(), &self.shared, &removed);
+        let port = port(self, &endpoint, metrics);
+        Running { settings, bridge, endpoint, port, removed, beats: None }
+    }
+
+    /// Waits until each server is ready or has failed once, at most ten seconds.
+    pub async fn settle(&self) {
+        let settled = async {
+            for running in &self.bridges {
+                let mut status = running.bridge.watch();
+                // An error means that the bridge has ended: settled too.
+                let _ended = status.wait_for(|status| status.phase != Phase::Starting).await;
+            }
+        };
+        tokio::select! {
+            _ = timeout(SETTLE, settled) => {}
+            () = self.shutdown.draining.cancelled() => {}
+        }
+    }
+
+    /// The main loop: until a signal ends it. Returns the status to exit with.
+    pub async fn run(mut self, load: impl Fn() -> Result<Loaded, Problems>) -> u8 {
+        self.manager.ready(&self.state_in_words());
+        let mut round = interval(self.manager.watchdog_interval().map_or(ROUND, |every| every.min(ROUND)));
+        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.shutdown.draining.cancelled() => break,
+                () = self.shutdown.hangup() => self.reload(&load),
+                due = round.tick() => self.look_after(due),
+            }
+        }
+        self.stop().await
+    }
+
+    fn look_after(&mut self, due: Instant) {
+        let late = due.elapsed();
+        let mut alive = late < Duration::from_secs(1);
+        for running in &mut self.bridges {
+            if let Some(before) = running.beats {
+                alive &= running.bridge.beats() > before;
+            }
+            running.beats = Some(running.bridge.beats());
+            running.bridge.beat();
+        }
+        if alive {
+            self.manager.watchdog();
+        } else {
+            warn!(?late, "the main loop or a bridge's task is late; the watchdog is not fed");
+        }
+        self.retry_ports();
+        self.manager.status(&self.state_in_words());
+    }
+
+    /// Ends everything: listeners, calls in flight, streams, servers (SUPERVISION §6).
+    async fn stop(mut self) -> u8 {
+        self.manager.stopping();
+        let drain = self.config.drain;
+        info!(?drain, "stopping: calls in flight may finish");
+        for running in &mut self.bridges {
+            running.port.close();
+            running.bridge.drain(Instant::now() + drain);
+        }
+        let ended = async {
+            for running in &self.bridges {
+                running.bridge.stopped().await;
+            }
+        };
+        tokio::select! {
+            () = ended => {}
+            () = self.shutdown.now.cancelled() => {
+                warn!("second signal: killing what is left");
+                for running in &self.bridges {
+                    running.bridge.kill();
+                }
+                let killed = async {
+                    for running in &self.bridges {
+                        running.bridge.stopped().await;
+                    }
+                };
+                // What can't be killed in this time is in the hands of the kernel.
+                let _timed_out = timeout(Duration::from_secs(2), killed).await;
+            }
+        }
+        self.shared.stop.cancel();
+        for running in &self.bridges {
+            running.endpoint.end_sessions();
+        }
+        if let Some(admin) = &mut self.admin {
+            admin.close();
+        }
+        self.ports.end(LAST_WORDS).await;
+        if let Err(error) = self.spawner.kill_strays() {
+            warn!(%error, "failed to look for processes left behind");
+        }
+        info!("stopped");
+        self.shutdown.exit_code()
+    }
+
+    fn publish(&self) {
+        let entries = self.bridges.iter().map(|running| Entry {
+            bridge: running.bridge.clone(),
+            endpoint: running.endpoint.clone(),
+            address: running.port.address(),
+        });
+        self.entries.send_replace(entries.collect());
+    }
+
+    fn tracker(&self) -> &TaskTracker {
+        &self.shutdown.tracker
+    }
+}

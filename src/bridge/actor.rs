@@ -281,6 +281,7 @@ impl Actor {
                 self.mux.open(session, facts.outlet.clone());
                 self.facts.insert(session, facts);
             }
+            Command::Beat => drop(self.queued.beats.fetch_add(1, Ordering::Relaxed)),
             Command::Close(session) => {
                 self.waiting
                     .retain(|waiter| waiter.request.session != session);

@@ -1,6 +1,6 @@
 //! The handle to one instance, and what is shared between a session and the task that owns its instance.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Message(SessionKey, Message, Arc<Mailbox>),
     /// The session is over.
     Close(SessionKey),
+    /// A sign of life is wanted.
+    Beat,
 }
 
 /// What all instances of a bridge are to do, latest wins.
@@ -81,13 +83,15 @@ impl Facts {
     }
 }
 
-/// Bytes on their way to one server.
+/// What the task of an instance lets others see without asking: bytes on their way to the server, signs of life.
 #[derive(Debug, Default)]
 pub(crate) struct Queued {
     /// In the channel to the task.
     pub(crate) incoming: AtomicUsize,
     /// In the task's outbox.
     pub(crate) outgoing: AtomicUsize,
+    /// Signs of life of the task.
+    pub(crate) beats: AtomicU64,
 }
 
 /// How to reach the task that owns an instance. The task ends when all handles are gone.

@@ -1,0 +1,130 @@
+//! The ports that are open, and those that could not be had.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Listen;
+use crate::metrics::BridgeMetrics;
+use crate::transport::Connections;
+use crate::transport::listener::{self, Options, Timeouts};
+
+/// A port that could not be had at a reload is tried again after this.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// A port that could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {listen} for {name}: {source}{}", cure(.source))]
+pub struct BindError {
+    name: String,
+    listen: Listen,
+    source: io::Error,
+}
+
+fn cure(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program (or another mcp-bridged) has it: `ss -ltnp` shows which",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address: check `host`",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
+}
+
+/// One listener's place.
+#[derive(Debug)]
+pub(super) enum Port {
+    /// Connections are taken.
+    Open {
+        address: SocketAddr,
+        stop: CancellationToken,
+    },
+    /// It could not be had; it is tried again then.
+    Wanted { again: Instant },
+    /// It was given up.
+    Closed,
+}
+
+impl Port {
+    pub(super) fn wanted() -> Port {
+        Port::Wanted { again: Instant::now() + RETRY }
+    }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Port::Open { address, .. } => Some(*address),
+            _ => None,
+        }
+    }
+
+    /// Takes no connection any more; what is being answered is answered.
+    pub(super) fn close(&mut self) {
+        if let Port::Open { stop, .. } = std::mem::replace(self, Port::Closed) {
+            stop.cancel();
+        }
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        matches!(self, Port::Wanted { again } if *again <= now)
+    }
+}
+
+/// What all listeners share.
+#[derive(Debug)]
+pub(super) struct Ports {
+    connections: Connections,
+    tasks: TaskTracker,
+    kill: CancellationToken,
+}
+
+impl Ports {
+    pub(super) fn new(connections: Connections) -> Ports {
+        Ports { connections, tasks: TaskTracker::new(), kill: CancellationToken::new() }
+    }
+
+    pub(super) fn set_limits(&self, max: usize, per_ip: usize) {
+        self.connections.set_limits(max, per_ip);
+    }
+
+    pub(super) fn bind(&self, name: &str, listen: &Listen) -> Result<TcpListener, BindError> {
+        listener::bind(listen.address()).map_err(|source| BindError { name: name.to_owned(), listen: *listen, source })
+    }
+
+    pub(super) fn open(
+        &self,
+        listener: TcpListener,
+        router: Router,
+        metrics: Option<Arc<BridgeMetrics>>,
+        name: &str,
+    ) -> Port {
+        let Ok(address) = listener.local_addr() else { return Port::wanted() };
+        let stop = CancellationToken::new();
+        let options = Options {
+            name: Arc::from(name),
+            connections: self.connections.clone(),
+            metrics,
+            tasks: self.tasks.clone(),
+            stop: stop.clone(),
+            kill: self.kill.clone(),
+            timeouts: Timeouts::default(),
+        };
+        self.tasks.spawn(listener::serve(listener, router, options));
+        Port::Open { address, stop }
+    }
+
+    /// Waits for the connections to end, and ends those that don't.
+    pub(super) async fn end(&self, within: Duration) {
+        self.tasks.close();
+        if timeout(within, self.tasks.wait()).await.is_err() {
+            self.kill.cancel();
+            // Cancelled connections end at once; this only gives them their turn.
+            let _turn = timeout(Duration::from_millis(200), self.tasks.wait()).await;
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What runs, in words and as a table.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::Supervisor;
+
+/// A tool list that takes longer than this is left out of the table.
+const LISTING: Duration = Duration::from_secs(3);
+
+/// One line of the table at the start.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The bridge.
+    pub bridge: String,
+    /// Its state.
+    pub state: &'static str,
+    /// Why it is not ready, and the cure.
+    pub remark: Option<String>,
+    /// Where it listens.
+    pub address: Option<SocketAddr>,
+    /// How many tools it has, where it could be asked.
+    pub tools: Option<usize>,
+}
+
+impl Supervisor {
+    /// One row per bridge, in the order of the file. Asks each ready server for its tools.
+    pub async fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for running in &self.bridges {
+            let ready = running.bridge.status().phase.is_healthy();
+            let tools = match ready {
+                true => timeout(LISTING, running.bridge.catalogue()).await.ok().and_then(Result::ok),
+                false => None,
+            };
+            let status = running.bridge.status();
+            let failure = status.last_exit.map(|last| last.reason).filter(|_| !status.phase.is_healthy());
+            rows.push(Row {
+                bridge: running.settings.name.clone(),
+                state: status.phase.label(),
+                remark: status.cure.or(failure),
+                address: running.port.address(),
+                tools: tools.map(|tools| tools.len()),
+            });
+        }
+        rows
+    }
+
+    /// Where everything listens: the admin listener, and each bridge.
+    pub fn addresses(&self) -> (Option<SocketAddr>, Vec<(String, Option<SocketAddr>)>) {
+        let bridges = self.bridges.iter().map(|running| (running.settings.name.clone(), running.port.address()));
+        (self.admin.as_ref().and_then(|port| port.address()), bridges.collect())
+    }
+
+    /// `3/4 ready; git: quarantined`.
+    pub(super) fn state_in_words(&self) -> String {
+        let mut words = String::new();
+        let mut ready = 0;
+        for running in &self.bridges {
+            let phase = running.bridge.status().phase;
+            if phase.is_healthy() {
+                ready += 1;
+            } else {
+                words.push_str(&format!("; {}: {}", running.settings.name, phase.label()));
+            }
+        }
+        format!("{ready}/{} ready{words}", self.bridges.len())
+    }
+}

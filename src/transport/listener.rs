@@ -1,0 +1,247 @@
+//! Accepting connections and serving HTTP/1.1 on them.
+//!
+//! One loop per port, one task per connection, all on a [`TaskTracker`]. Limits: [`Connections`], 32 KiB and 100 fields of
+//! head (431), and the times of [`Timeouts`]. When `stop` is cancelled the port is closed, idle connections end, requests
+//! in flight go on; streams end when their sessions do. `kill` ends every connection at once.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connections::{Connections, Permit};
+use super::socket::{Late, Progress, Socket, Watch};
+use crate::metrics::{BridgeMetrics, Refused};
+
+pub use super::socket::Timeouts;
+
+/// Bytes of a head.
+const HEAD: usize = 32 * 1024;
+/// Fields of a head.
+const FIELDS: usize = 100;
+/// Bytes that one connection buffers in each direction.
+const BUFFER: usize = 128 * 1024;
+/// Connections that wait in the kernel to be accepted.
+const BACKLOG: u32 = 1024;
+/// Rest after a failed accept, when descriptors or memory are used up.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Said to a client that is one too many.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n\
+    Content-Type: application/json\r\nContent-Length: 94\r\n\r\n\
+    {\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-31004,\"message\":\"too many connections are open\"}}\n";
+
+/// How a listener serves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// For logs: the bridge's name.
+    pub name: Arc<str>,
+    /// The count that all listeners share.
+    pub connections: Connections,
+    /// Where refused connections and late heads are counted, beside the process's own numbers.
+    pub metrics: Option<Arc<BridgeMetrics>>,
+    /// Where connections run.
+    pub tasks: TaskTracker,
+    /// Ends accepting and idle connections.
+    pub stop: CancellationToken,
+    /// Ends every connection.
+    pub kill: CancellationToken,
+    /// Time limits of connections.
+    pub timeouts: Timeouts,
+}
+
+/// Binds `address`. Nothing is accepted before [`serve`].
+///
+/// # Errors
+/// The system's, such as [`io::ErrorKind::AddrInUse`].
+///
+/// # Panics
+/// Outside a runtime.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Or a restart would have to wait for old connections to leave TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Takes over a listening socket that somebody else has bound.
+///
+/// # Errors
+/// The system's.
+///
+/// # Panics
+/// Outside a runtime.
+pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// Accepts until `options.stop` is cancelled; then the port is free. Connections go on as tasks.
+pub async fn serve(listener: TcpListener, router: Router, options: Options) {
+    let mut builder = http1::Builder::new();
+    // The socket has the time limits; hyper's would need a timer for every request.
+    builder.max_header_size(HEAD).max_headers(FIELDS).max_buf_size(BUFFER).header_read_timeout(None);
+    let mut stopped = pin!(options.stop.cancelled());
+    let mut failing = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stopped => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                failing = false;
+                match options.connections.admit(peer.ip()) {
+                    Some(permit) => start(stream, permit, &builder, router.clone(), &options),
+                    None => refuse(&stream, &options),
+                }
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(bridge = &*options.name, %error, "failed to accept connections, trying on");
+                }
+                failing = true;
+                tokio::select! {
+                    () = &mut stopped => return,
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
+            }
+        }
+    }
+}
+
+fn start(stream: TcpStream, permit: Permit, builder: &http1::Builder, router: Router, options: &Options) {
+    // Small messages must not wait for acknowledgements; without it everything works, only slower.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(bridge = &*options.name, %error, "failed to set TCP_NODELAY");
+    }
+    let progress = Arc::new(Progress::default());
+    let socket = Socket::new(stream, progress.clone(), options.timeouts);
+    let router = TowerToHyperService::new(router);
+    let service = {
+        let progress = progress.clone();
+        service_fn(move |request: Request<Incoming>| {
+            progress.begin();
+            let (response, progress) = (router.call(request), progress.clone());
+            async move {
+                let response = response.await?;
+                let status = response.status();
+                progress.respond(status.is_client_error() || status.is_server_error());
+                Ok::<_, Infallible>(response.map(|body| Served { body, progress }))
+            }
+        })
+    };
+    let connection = builder.serve_connection(TokioIo::new(socket), service);
+    let (stop, kill, metrics) = (options.stop.clone(), options.kill.clone(), options.metrics.clone());
+    let mut watch = Watch::new(progress, options.timeouts);
+    options.tasks.spawn(async move {
+        let _permit = permit;
+        let mut connection = pin!(connection);
+        let mut stopped = pin!(stop.cancelled());
+        let mut stopping = false;
+        let served = std::future::poll_fn(|context| {
+            if !stopping && stopped.as_mut().poll(context).is_ready() {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            if let Poll::Ready(outcome) = connection.as_mut().poll(context) {
+                return Poll::Ready(End::Closed(outcome));
+            }
+            watch.poll(context).map(End::Late)
+        });
+        tokio::select! {
+            end = served => note(&end, metrics.as_deref()),
+            () = kill.cancelled() => {}
+        }
+    });
+}
+
+/// How a connection ended.
+enum End {
+    Closed(hyper::Result<()>),
+    Late(Late),
+}
+
+fn note(end: &End, metrics: Option<&BridgeMetrics>) {
+    match end {
+        End::Late(Late::Head) => {
+            if let Some(metrics) = metrics {
+                metrics.refused(Refused::Slow);
+            }
+        }
+        End::Closed(Err(error)) => tracing::trace!(%error, "connection broke off"),
+        End::Closed(Ok(())) | End::Late(Late::Request) => {}
+    }
+}
+
+fn refuse(stream: &TcpStream, options: &Options) {
+    if let Some(metrics) = &options.metrics {
+        metrics.refused(Refused::Connections);
+    }
+    // A new socket has room for it; if not, closing says the same.
+    if let Err(error) = stream.try_write(BUSY) {
+        tracing::trace!(%error, "a refused client did not wait");
+    }
+}
+
+/// Errors that say nothing about the listener (accept(2), Error handling).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// A response's body that tells the socket when it is out.
+struct Served {
+    body: Body,
+    progress: Arc<Progress>,
+}
+
+impl http_body::Body for Served {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.progress.end();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,436 @@
+//! The sessions of one bridge: found by id, bounded in number, ended when idle.
+//!
+//! When `max_sessions` are open, a new client takes the place of one that never said a second word (the oldest of them),
+//! else of the one that has been idle longest, if that is over 60 s, without a stream or a request; else it is refused.
+//! A session counts as idle when no stream of it is open and no request of it waits.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Reject;
+use super::replay::Streams;
+use crate::bridge::{Bridge, Mailbox, Session, Transport};
+use crate::jsonrpc::Message;
+use crate::metrics::TransportLabel;
+
+/// Idle time from which a session may be ended for a new one.
+const EVICTABLE: Duration = Duration::from_secs(60);
+/// How often at most and at least the sweeper looks.
+const SWEEP: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+/// 128 bits from the system's generator, as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct SessionId(u128);
+
+impl SessionId {
+    fn new() -> SessionId {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).expect("the system's random generator works from early boot on");
+        SessionId(u128::from_ne_bytes(bytes))
+    }
+
+    /// Reads what [`fmt::Display`] wrote, and nothing else.
+    pub(super) fn parse(text: &[u8]) -> Option<SessionId> {
+        if text.len() != 32 {
+            return None;
+        }
+        text.iter()
+            .try_fold(0u128, |id, &byte| {
+                let digit = match byte {
+                    b'0'..=b'9' => byte - b'0',
+                    b'a'..=b'f' => byte - b'a' + 10,
+                    _ => return None,
+                };
+                Some(id << 4 | u128::from(digit))
+            })
+            .map(SessionId)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// Whoever holds the id holds the session, so logs show only its beginning.
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}…", (self.0 >> 96) as u32)
+    }
+}
+
+/// All sessions of one bridge.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    bridge: Bridge,
+    start: Instant,
+    open: Mutex<HashMap<SessionId, Arc<Client>, foldhash::fast::RandomState>>,
+    kept: Arc<AtomicUsize>,
+}
+
+/// One client's session as HTTP sees it.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// Its id.
+    pub id: SessionId,
+    /// How it speaks.
+    pub transport: Transport,
+    /// Its resumable streams.
+    pub streams: Mutex<Streams>,
+    outlet: Arc<Mailbox>,
+    /// Gone once the session is ended, whoever still holds the client.
+    session: Mutex<Option<Session>>,
+    start: Instant,
+    opened: u64,
+    used: AtomicU64,
+    words: AtomicU32,
+    open_streams: AtomicUsize,
+    requests: AtomicUsize,
+}
+
+impl Sessions {
+    /// No sessions yet.
+    pub(super) fn new(bridge: Bridge) -> Arc<Sessions> {
+        Arc::new(Sessions { bridge, start: Instant::now(), open: Mutex::default(), kept: Arc::default() })
+    }
+
+    /// The bridge they belong to.
+    pub(super) fn bridge(&self) -> &Bridge {
+        &self.bridge
+    }
+
+    /// What the rings of all streams count their bytes in.
+    pub(super) fn kept(&self) -> &Arc<AtomicUsize> {
+        &self.kept
+    }
+
+    /// How many are open.
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Opens one; ends another one when there are too many.
+    ///
+    /// # Errors
+    /// [`Reject::Draining`] and [`Reject::Sessions`].
+    pub(super) fn open(&self, transport: Transport) -> Result<Arc<Client>, Reject> {
+        if self.bridge.is_draining() {
+            return Err(Reject::Draining);
+        }
+        let limit = self.bridge.settings().limits.max_sessions;
+        let outlet = Mailbox::new(self.bridge.budget());
+        let session = self.bridge.open(transport, outlet.clone());
+        let now = self.now();
+        let client = Arc::new(Client {
+            id: SessionId::new(),
+            transport,
+            streams: Mutex::default(),
+            outlet,
+            session: Mutex::new(Some(session)),
+            start: self.start,
+            opened: now,
+            used: AtomicU64::new(now),
+            words: AtomicU32::new(0),
+            open_streams: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+        });
+        let evicted = {
+            let mut open = self.lock();
+            let evicted = if open.len() < limit {
+                None
+            } else {
+                let victim = choose(open.values().map(|client| client.standing()), now).ok_or(Reject::Sessions)?;
+                Some(open.remove(&victim).ok_or(Reject::Sessions)?)
+            };
+            open.insert(client.id, client.clone());
+            evicted
+        };
+        if let Some(evicted) = evicted {
+            tracing::debug!(bridge = self.bridge.name(), session = ?evicted.id, "too many sessions, ended one");
+            self.ended(&evicted);
+        }
+        self.gauge(transport).inc();
+        Ok(client)
+    }
+
+    /// The open session of that id and transport.
+    ///
+    /// # Errors
+    /// [`Reject::SessionUnknown`], also when its instance ended.
+    pub(super) fn find(&self, id: &[u8], transport: Transport) -> Result<Arc<Client>, Reject> {
+        let id = SessionId::parse(id).ok_or(Reject::SessionUnknown)?;
+        let client = self.lock().get(&id).cloned().ok_or(Reject::SessionUnknown)?;
+        if client.transport != transport {
+            return Err(Reject::SessionUnknown);
+        }
+        if client.is_over() {
+            self.end(id);
+            return Err(Reject::SessionUnknown);
+        }
+        client.touch();
+        Ok(client)
+    }
+
+    /// Ends one: its calls are cancelled, its streams close. Nothing happens when it is not open.
+    pub(super) fn end(&self, id: SessionId) {
+        let client = self.lock().remove(&id);
+        if let Some(client) = client {
+            self.ended(&client);
+        }
+    }
+
+    /// Ends all.
+    pub(super) fn end_all(&self) {
+        let all = std::mem::take(&mut *self.lock());
+        for client in all.into_values() {
+            self.ended(&client);
+        }
+    }
+
+    /// Ends the session with an instance of its own that has been idle longest, by the rule for too many sessions.
+    pub(super) fn end_idle_dedicated(&self) -> bool {
+        let now = self.now();
+        let victim = {
+            let open = self.lock();
+            choose(open.values().filter(|client| client.is_dedicated()).map(|client| client.standing()), now)
+        };
+        let Some(victim) = victim else { return false };
+        self.end(victim);
+        true
+    }
+
+    /// Ends those whose idle time or instance is over, and forgets old events.
+    pub(super) fn sweep(&self) {
+        let idle = self.bridge.settings().timing.session_idle;
+        let (now, instant) = (self.now(), Instant::now());
+        let clients: Vec<_> = self.lock().values().cloned().collect();
+        for client in clients {
+            if client.is_over() || client.standing().idle(now).is_some_and(|time| time >= idle) {
+                tracing::debug!(bridge = self.bridge.name(), session = ?client.id, "session was idle too long");
+                self.end(client.id);
+            } else {
+                client.streams().sweep(instant);
+            }
+        }
+    }
+
+    /// Sweeps until dropped.
+    pub(super) async fn keep_swept(self: Arc<Self>) {
+        loop {
+            let idle = self.bridge.settings().timing.session_idle;
+            tokio::time::sleep((idle / 4).clamp(SWEEP.0, SWEEP.1)).await;
+            self.sweep();
+        }
+    }
+
+    fn ended(&self, client: &Client) {
+        client.end();
+        self.gauge(client.transport).dec();
+    }
+
+    fn gauge(&self, transport: Transport) -> &crate::metrics::Gauge {
+        self.bridge.metrics().sessions(match transport {
+            Transport::Sse => TransportLabel::Sse,
+            Transport::Streamable => TransportLabel::Streamable,
+        })
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.start.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Client>, foldhash::fast::RandomState>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    /// Hands a message to the session; an ended one takes nothing, and its calls are answered already.
+    pub(super) fn send(&self, message: Message, address: &Arc<Mailbox>) {
+        self.words.fetch_add(1, Ordering::Relaxed);
+        match &*self.session() {
+            Some(session) => session.send(message, address),
+            None => address.close(),
+        }
+    }
+
+    /// What is meant for the client and belongs to no request.
+    pub(super) fn outlet(&self) -> &Arc<Mailbox> {
+        &self.outlet
+    }
+
+    /// Whether a revision was negotiated and `accepts` it.
+    pub(super) fn version_is(&self, accepts: impl FnOnce(&str) -> bool) -> bool {
+        self.session().as_ref().and_then(Session::version).is_some_and(accepts)
+    }
+
+    /// Requests that wait for their answer.
+    pub(super) fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request; see [`Client::answered`].
+    pub(super) fn asked(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request counted by [`Client::asked`] is over.
+    pub(super) fn answered(&self) {
+        self.requests.fetch_sub(1, Ordering::Relaxed);
+        self.touch();
+    }
+
+    /// Counts a request until dropped.
+    pub(super) fn busy(self: &Arc<Client>) -> Busy {
+        self.asked();
+        Busy(self.clone())
+    }
+
+    /// Counts a stream until dropped.
+    pub(super) fn streaming(self: &Arc<Client>) -> Streaming {
+        self.open_streams.fetch_add(1, Ordering::Relaxed);
+        Streaming(self.clone())
+    }
+
+    /// Its resumable streams.
+    pub(super) fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_over(&self) -> bool {
+        self.session().as_ref().is_none_or(Session::is_over)
+    }
+
+    fn is_dedicated(&self) -> bool {
+        self.session().as_ref().is_some_and(Session::is_dedicated)
+    }
+
+    fn touch(&self) {
+        self.used.store(millis(self.start.elapsed()), Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        // Dropped outside the lock: it tells the bridge.
+        let session = self.session().take();
+        drop(session);
+        self.outlet.close();
+    }
+
+    fn session(&self) -> MutexGuard<'_, Option<Session>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            id: self.id,
+            opened: self.opened,
+            used: self.used.load(Ordering::Relaxed),
+            words: self.words.load(Ordering::Relaxed),
+            streams: self.open_streams.load(Ordering::Relaxed),
+            requests: self.requests.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Client>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.answered();
+    }
+}
+
+/// A stream that is open.
+#[derive(Debug)]
+pub(super) struct Streaming(Arc<Client>);
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.0.open_streams.fetch_sub(1, Ordering::Relaxed);
+        self.0.touch();
+    }
+}
+
+/// What decides which session has to go. Times are milliseconds since the bridge's start.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    id: SessionId,
+    opened: u64,
+    used: u64,
+    words: u32,
+    streams: usize,
+    requests: usize,
+}
+
+impl Standing {
+    fn idle(&self, now: u64) -> Option<Duration> {
+        (self.streams == 0 && self.requests == 0).then(|| Duration::from_millis(now.saturating_sub(self.used)))
+    }
+}
+
+fn choose(sessions: impl Iterator<Item = Standing>, now: u64) -> Option<SessionId> {
+    let (mut silent, mut idle) = (None::<Standing>, None::<Standing>);
+    for session in sessions {
+        if session.words <= 1 && session.requests == 0 && silent.is_none_or(|other| session.opened < other.opened) {
+            silent = Some(session);
+        }
+        if session.idle(now).is_some_and(|time| time > EVICTABLE) && idle.is_none_or(|other| session.used < other.used)
+        {
+            idle = Some(session);
+        }
+    }
+    silent.or(idle).map(|session| session.id)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_read_as_they_are_written_and_are_not_logged() {
+        let id = SessionId::new();
+        let text = id.to_string();
+        assert_eq!(SessionId::parse(text.as_bytes()), Some(id));
+        assert!(!format!("{id:?}").contains(&text[8..]));
+        for bad in ["", "0", &text.replace(|_| true, "g"), &text.replace(|_| true, "A"), &format!("{text}0")] {
+            assert_eq!(SessionId::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    fn standing(n: u128, opened: u64, used: u64, words: u32, streams: usize, requests: usize) -> Standing {
+        Standing { id: SessionId(n), opened, used, words, streams, requests }
+    }
+
+    #[test]
+    fn silent_sessions_go_first_then_the_longest_idle() {
+        let now = 1_000_000;
+        let chosen = |sessions: &[Standing]| choose(sessions.iter().copied(), now).map(|id| id.0);
+        let idle = standing(1, 0, 900_000, 9, 0, 0);
+        let idle_longer = standing(2, 500_000, 800_000, 9, 0, 0);
+        let fresh = standing(3, 0, now - 60_000, 9, 0, 0);
+        let streaming = standing(4, 0, 0, 9, 1, 0);
+        let waiting = standing(5, 0, 0, 9, 0, 1);
+        let silent = standing(6, 999_000, 999_000, 1, 1, 0);
+        let silent_longer = standing(7, 998_000, 999_500, 0, 1, 0);
+        let initializing = standing(8, 0, 0, 1, 0, 1);
+        assert_eq!(
+            chosen(&[idle, idle_longer, fresh, streaming, waiting, silent, silent_longer, initializing]),
+            Some(7)
+        );
+        assert_eq!(chosen(&[idle, idle_longer, fresh, streaming, waiting, initializing]), Some(2));
+        assert_eq!(chosen(&[fresh, streaming, waiting, initializing]), None);
+        assert_eq!(chosen(&[]), None);
+    }
+}

@@ -184,18 +184,15 @@ impl Bridge {
         let _full = self.0.shared.commands.try_send(Command::Beat);
     }
 
-    /// Signs of life so far; a bridge that has stopped gives them too.
-    pub fn beats(&self) -> u64 {
-        let beats = self.0.shared.queued.beats.load(Ordering::Relaxed);
-        if self.0.shared.commands.is_closed() { u64::MAX } else { beats }
+    /// Signs of life so far; `None` once the bridge has stopped.
+    pub fn beats(&self) -> Option<u64> {
+        let shared = &self.0.shared;
+        (!shared.commands.is_closed()).then(|| shared.queued.beats.load(Ordering::Relaxed))
     }
 
     /// Number of tools at the last listing.
     pub fn tools(&self) -> Option<usize> {
-        self.0
-            .tools
-            .load(Ordering::Relaxed)
-            .checked_sub(1)
+        self.0.tools.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Whether it is stopping.
@@ -275,9 +272,7 @@ impl Bridge {
                 .map(|span| String::from_utf8_lossy(span.of(&result)).into_owned())
                 .filter(|cursor| cursor != "null");
             if cursor.is_none() {
-                self.0
-                    .tools
-                    .store(tools.len() + 1, Ordering::Relaxed);
+                self.0.tools.store(tools.len() + 1, Ordering::Relaxed);
                 return Ok(tools);
             }
         }

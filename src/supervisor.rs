@@ -97,20 +97,37 @@ impl Supervisor {
     /// [`StartError`]; nothing was started then.
     pub fn start(config: Config, shutdown: Shutdown) -> Result<Supervisor, StartError> {
         let metrics = Metrics::new();
-        let connections =
-            Connections::new(config.max_connections, config.max_connections_per_ip, metrics.process().clone());
+        let connections = Connections::new(
+            config.max_connections,
+            config.max_connections_per_ip,
+            metrics.process().clone(),
+        );
         let ports = Ports::new(connections);
         let mut failures = Vec::new();
         let mut bind = |name: &str, listen: &config::Listen| {
-            ports.bind(name, listen).map_err(|error| failures.push(error)).ok()
+            ports
+                .bind(name, listen)
+                .map_err(|error| failures.push(error))
+                .ok()
         };
-        let bound: Vec<_> = config.bridges.iter().map(|bridge| bind(&bridge.name, &bridge.listen)).collect();
-        let admin = config.admin.as_ref().and_then(|admin| bind("admin", &admin.listen));
+        let bound: Vec<_> = config
+            .bridges
+            .iter()
+            .map(|bridge| bind(&bridge.name, &bridge.listen))
+            .collect();
+        let admin = config
+            .admin
+            .as_ref()
+            .and_then(|admin| bind("admin", &admin.listen));
         if !failures.is_empty() {
             return Err(StartError::Bind(failures));
         }
         let spawner = Spawner::start(shutdown.tracker.clone())?;
-        let shared = Shared { metrics, tasks: shutdown.tracker.clone(), stop: CancellationToken::new() };
+        let shared = Shared {
+            metrics,
+            tasks: shutdown.tracker.clone(),
+            stop: CancellationToken::new(),
+        };
         let mut supervisor = Supervisor {
             shutdown,
             spawner,
@@ -128,7 +145,12 @@ impl Supervisor {
         for (settings, listener) in supervisor.config.bridges.clone().into_iter().zip(bound) {
             let listener = listener.expect("failures end the start above");
             let running = supervisor.build(settings, |supervisor, endpoint, metrics| {
-                supervisor.ports.open(listener, endpoint.router(), Some(metrics), endpoint.bridge().name())
+                supervisor.ports.open(
+                    listener,
+                    endpoint.router(),
+                    Some(metrics),
+                    endpoint.bridge().name(),
+                )
             });
             supervisor.bridges.push(running);
         }
@@ -170,7 +192,14 @@ impl Supervisor {
         let removed = CancellationToken::new();
         let endpoint = Endpoint::new(bridge.clone(), &self.shared, &removed);
         let port = port(self, &endpoint, metrics);
-        Running { settings, bridge, endpoint, port, removed, beats: None }
+        Running {
+            settings,
+            bridge,
+            endpoint,
+            port,
+            removed,
+            beats: None,
+        }
     }
 
     /// Waits until each server is ready or has failed once, at most ten seconds.
@@ -179,7 +208,9 @@ impl Supervisor {
             for running in &self.bridges {
                 let mut status = running.bridge.watch();
                 // An error means that the bridge has ended: settled too.
-                let _ended = status.wait_for(|status| status.phase != Phase::Starting).await;
+                let _ended = status
+                    .wait_for(|status| status.phase != Phase::Starting)
+                    .await;
             }
         };
         tokio::select! {
@@ -191,7 +222,11 @@ impl Supervisor {
     /// The main loop: until a signal ends it. Returns the status to exit with.
     pub async fn run(mut self, load: impl Fn() -> Result<Loaded, Problems>) -> u8 {
         self.manager.ready(&self.state_in_words());
-        let mut round = interval(self.manager.watchdog_interval().map_or(ROUND, |every| every.min(ROUND)));
+        let mut round = interval(
+            self.manager
+                .watchdog_interval()
+                .map_or(ROUND, |every| every.min(ROUND)),
+        );
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -207,16 +242,20 @@ impl Supervisor {
         let late = due.elapsed();
         let mut alive = late < Duration::from_secs(1);
         for running in &mut self.bridges {
-            if let Some(before) = running.beats {
-                alive &= running.bridge.beats() > before;
+            let beats = running.bridge.beats();
+            if let (Some(before), Some(beats)) = (running.beats, beats) {
+                alive &= beats > before;
             }
-            running.beats = Some(running.bridge.beats());
+            running.beats = beats;
             running.bridge.beat();
         }
         if alive {
             self.manager.watchdog();
         } else {
-            warn!(?late, "the main loop or a bridge's task is late; the watchdog is not fed");
+            warn!(
+                ?late,
+                "the main loop or a bridge's task is late; the watchdog is not fed"
+            );
         }
         self.retry_ports();
         self.manager.status(&self.state_in_words());

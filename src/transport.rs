@@ -78,7 +78,10 @@ impl Endpoint {
                 () = swept => {}
             }
         });
-        Endpoint(Arc::new(Inner { sessions, metrics: shared.metrics.clone() }))
+        Endpoint(Arc::new(Inner {
+            sessions,
+            metrics: shared.metrics.clone(),
+        }))
     }
 
     /// The bridge behind it.
@@ -116,12 +119,20 @@ impl Endpoint {
     }
 
     /// The bridge's settings, once the request passed: its place, its method, its key.
-    fn admit(&self, request: &Request, methods: &'static str, keyed: bool) -> Result<Arc<config::Bridge>, Reject> {
+    fn admit(
+        &self,
+        request: &Request,
+        methods: &'static str,
+        keyed: bool,
+    ) -> Result<Arc<config::Bridge>, Reject> {
         let settings = self.bridge().settings();
         let guard = Guard::of(&settings);
         guard.place(request.headers())?;
         let method = request.method();
-        if !methods.split(", ").any(|allowed| allowed == method.as_str()) {
+        if !methods
+            .split(", ")
+            .any(|allowed| allowed == method.as_str())
+        {
             return Err(Reject::Method { allow: methods });
         }
         if keyed {
@@ -144,22 +155,30 @@ const READ: &str = "GET, HEAD";
 
 async fn mcp(State(endpoint): State<Endpoint>, request: Request) -> Response {
     let outcome = match endpoint.admit(&request, streamable::METHODS, true) {
-        Ok(settings) => streamable::serve(&endpoint.0.sessions, request, settings.limits.max_body).await,
+        Ok(settings) => {
+            streamable::serve(&endpoint.0.sessions, request, settings.limits.max_body).await
+        }
         Err(reject) => Err(reject),
     };
     endpoint.finish(outcome)
 }
 
 async fn sse(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    let outcome = endpoint
-        .admit(&request, "GET", true)
-        .and_then(|settings| legacy_sse::open(&endpoint.0.sessions, request.headers(), settings.public_url.as_deref()));
+    let outcome = endpoint.admit(&request, "GET", true).and_then(|settings| {
+        legacy_sse::open(
+            &endpoint.0.sessions,
+            request.headers(),
+            settings.public_url.as_deref(),
+        )
+    });
     endpoint.finish(outcome)
 }
 
 async fn messages(State(endpoint): State<Endpoint>, request: Request) -> Response {
     let outcome = match endpoint.admit(&request, "POST", true) {
-        Ok(settings) => legacy_sse::post(&endpoint.0.sessions, request, settings.limits.max_body).await,
+        Ok(settings) => {
+            legacy_sse::post(&endpoint.0.sessions, request, settings.limits.max_body).await
+        }
         Err(reject) => Err(reject),
     };
     endpoint.finish(outcome)
@@ -181,22 +200,37 @@ async fn tools(State(endpoint): State<Endpoint>, request: Request) -> Response {
 }
 
 async fn health(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    endpoint.finish(endpoint.admit(&request, READ, false).map(|_| health::health(endpoint.bridge())))
+    endpoint.finish(
+        endpoint
+            .admit(&request, READ, false)
+            .map(|_| health::health(endpoint.bridge())),
+    )
 }
 
 async fn ready(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    endpoint.finish(endpoint.admit(&request, READ, false).map(|_| health::ready(endpoint.bridge())))
+    endpoint.finish(
+        endpoint
+            .admit(&request, READ, false)
+            .map(|_| health::ready(endpoint.bridge())),
+    )
 }
 
 async fn live(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    endpoint.finish(endpoint.admit(&request, READ, false).map(|_| health::live()))
+    endpoint.finish(
+        endpoint
+            .admit(&request, READ, false)
+            .map(|_| health::live()),
+    )
 }
 
 async fn metrics(State(endpoint): State<Endpoint>, request: Request) -> Response {
     endpoint.finish(endpoint.admit(&request, READ, true).map(|_| {
         let text = endpoint.0.metrics.render_bridge(endpoint.bridge().name());
         let mut response = Response::new(Body::from(text));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+        response.headers_mut().insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static(metrics::CONTENT_TYPE),
+        );
         response
     }))
 }

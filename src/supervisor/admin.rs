@@ -34,7 +34,10 @@ impl Supervisor {
         let settings = self.config.admin.as_ref();
         let admin = Admin {
             host: settings.map_or(IpAddr::from([127, 0, 0, 1]), |admin| admin.listen.host),
-            keys: settings.map(|admin| admin.api_keys.clone()).unwrap_or_default().into(),
+            keys: settings
+                .map(|admin| admin.api_keys.clone())
+                .unwrap_or_default()
+                .into(),
             entries: self.entries.subscribe(),
             metrics: self.shared.metrics.clone(),
         };
@@ -61,7 +64,10 @@ impl Admin {
             keys: &self.keys,
         };
         guard.place(request.headers())?;
-        if !method.split(", ").any(|allowed| allowed == request.method().as_str()) {
+        if !method
+            .split(", ")
+            .any(|allowed| allowed == request.method().as_str())
+        {
             return Err(Reject::Method { allow: method });
         }
         if keyed {
@@ -75,7 +81,10 @@ impl Admin {
     }
 
     fn find(&self, name: &str) -> Option<Entry> {
-        self.entries().iter().find(|entry| entry.bridge.settings().is_called(name)).cloned()
+        self.entries()
+            .iter()
+            .find(|entry| entry.bridge.settings().is_called(name))
+            .cloned()
     }
 }
 
@@ -98,7 +107,11 @@ async fn health_of_all(State(admin): State<Admin>, request: Request) -> Response
             health::describe(entry.bridge.name(), &status, now)
         })
         .collect();
-    let status = if all { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if all {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(json!({ "healthy": all, "bridges": bridges }))).into_response()
 }
 
@@ -114,7 +127,10 @@ async fn numbers(State(admin): State<Admin>, request: Request) -> Response {
         return reject.into_response();
     }
     let mut response = admin.metrics.render().into_response();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(metrics::CONTENT_TYPE),
+    );
     response
 }
 
@@ -126,7 +142,11 @@ async fn bridges(State(admin): State<Admin>, request: Request) -> Response {
     Json(json!({ "bridges": all })).into_response()
 }
 
-async fn one_bridge(State(admin): State<Admin>, Path(name): Path<String>, request: Request) -> Response {
+async fn one_bridge(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
     if let Err(reject) = admin.admit(&request, READ, true) {
         return reject.into_response();
     }
@@ -136,18 +156,35 @@ async fn one_bridge(State(admin): State<Admin>, Path(name): Path<String>, reques
     }
 }
 
-async fn restart(State(admin): State<Admin>, Path(name): Path<String>, request: Request) -> Response {
+async fn restart(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
     if let Err(reject) = admin.admit(&request, "POST", true) {
         return reject.into_response();
     }
-    let Some(entry) = admin.find(&name) else { return Reject::NotFound.into_response() };
-    info!(bridge = entry.bridge.name(), "restart asked for at the admin listener");
+    let Some(entry) = admin.find(&name) else {
+        return Reject::NotFound.into_response();
+    };
+    info!(
+        bridge = entry.bridge.name(),
+        "restart asked for at the admin listener"
+    );
     entry.bridge.restart();
-    (StatusCode::ACCEPTED, Json(json!({ "bridge": entry.bridge.name(), "restarting": true }))).into_response()
+    (
+        StatusCode::ACCEPTED,
+        Json(json!({ "bridge": entry.bridge.name(), "restarting": true })),
+    )
+        .into_response()
 }
 
 async fn unknown(State(admin): State<Admin>, request: Request) -> Response {
-    let outcome = admin.admit(&request, "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS", false);
+    let outcome = admin.admit(
+        &request,
+        "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS",
+        false,
+    );
     outcome.err().unwrap_or(Reject::NotFound).into_response()
 }
 
@@ -170,7 +207,11 @@ fn describe(entry: &Entry) -> Value {
     facts["description"] = json!(settings.description);
     facts["urls"] = json!(urls);
     facts["pid"] = json!(status.pid);
-    facts["server"] = json!(status.server.map(|(name, version)| json!({ "name": name, "version": version })));
+    facts["server"] = json!(
+        status
+            .server
+            .map(|(name, version)| json!({ "name": name, "version": version }))
+    );
     facts["sessions"] = json!(entry.endpoint.sessions());
     facts["tools"] = json!(entry.bridge.tools());
     facts["instances"] = json!(instances);

@@ -30,7 +30,9 @@ pub struct BindError {
 
 fn cure(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; another program (or another mcp-bridged) has it: `ss -ltnp` shows which",
+        io::ErrorKind::AddrInUse => {
+            "; another program (or another mcp-bridged) has it: `ss -ltnp` shows which"
+        }
         io::ErrorKind::AddrNotAvailable => "; this machine has no such address: check `host`",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
         _ => "",
@@ -53,7 +55,9 @@ pub(super) enum Port {
 
 impl Port {
     pub(super) fn wanted() -> Port {
-        Port::Wanted { again: Instant::now() + RETRY }
+        Port::Wanted {
+            again: Instant::now() + RETRY,
+        }
     }
 
     pub(super) fn address(&self) -> Option<SocketAddr> {
@@ -85,7 +89,11 @@ pub(super) struct Ports {
 
 impl Ports {
     pub(super) fn new(connections: Connections) -> Ports {
-        Ports { connections, tasks: TaskTracker::new(), kill: CancellationToken::new() }
+        Ports {
+            connections,
+            tasks: TaskTracker::new(),
+            kill: CancellationToken::new(),
+        }
     }
 
     pub(super) fn set_limits(&self, max: usize, per_ip: usize) {
@@ -93,7 +101,11 @@ impl Ports {
     }
 
     pub(super) fn bind(&self, name: &str, listen: &Listen) -> Result<TcpListener, BindError> {
-        listener::bind(listen.address()).map_err(|source| BindError { name: name.to_owned(), listen: *listen, source })
+        listener::bind(listen.address()).map_err(|source| BindError {
+            name: name.to_owned(),
+            listen: *listen,
+            source,
+        })
     }
 
     pub(super) fn open(
@@ -103,7 +115,9 @@ impl Ports {
         metrics: Option<Arc<BridgeMetrics>>,
         name: &str,
     ) -> Port {
-        let Ok(address) = listener.local_addr() else { return Port::wanted() };
+        let Ok(address) = listener.local_addr() else {
+            return Port::wanted();
+        };
         let stop = CancellationToken::new();
         let options = Options {
             name: Arc::from(name),

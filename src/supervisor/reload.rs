@@ -28,7 +28,10 @@ impl Supervisor {
                 }
                 error!("reload refused: the old configuration stays in force");
                 let count = problems.iter().count();
-                self.manager.ready(&format!("reload refused ({count} problems, see the log); {}", self.state_in_words()));
+                self.manager.ready(&format!(
+                    "reload refused ({count} problems, see the log); {}",
+                    self.state_in_words()
+                ));
             }
         }
     }
@@ -36,16 +39,25 @@ impl Supervisor {
     fn apply(&mut self, config: Config) -> usize {
         let mut changes = 0;
         let old = std::mem::replace(&mut self.config, config.clone());
-        self.ports.set_limits(config.max_connections, config.max_connections_per_ip);
+        self.ports
+            .set_limits(config.max_connections, config.max_connections_per_ip);
         let mut before = std::mem::take(&mut self.bridges);
         // Ports are given up before others want them: a removed bridge's port may have a new owner.
-        let is_kept = |running: &Running| config.bridges.iter().any(|bridge| bridge.name == running.settings.name);
+        let is_kept = |running: &Running| {
+            config
+                .bridges
+                .iter()
+                .any(|bridge| bridge.name == running.settings.name)
+        };
         for running in before.extract_if(.., |running| !is_kept(running)) {
             changes += 1;
             self.remove(running);
         }
         for settings in config.bridges {
-            match before.iter().position(|running| running.settings.name == settings.name) {
+            match before
+                .iter()
+                .position(|running| running.settings.name == settings.name)
+            {
                 Some(at) => {
                     let mut running = before.swap_remove(at);
                     changes += usize::from(self.change(&mut running, settings));
@@ -53,7 +65,9 @@ impl Supervisor {
                 }
                 None => {
                     changes += 1;
-                    let running = self.build(settings, |_, _, _| Port::Wanted { again: Instant::now() });
+                    let running = self.build(settings, |_, _, _| Port::Wanted {
+                        again: Instant::now(),
+                    });
                     info!(bridge = running.settings.name, "bridge added");
                     self.bridges.push(running);
                 }
@@ -64,7 +78,9 @@ impl Supervisor {
             if let Some(mut admin) = self.admin.take() {
                 admin.close();
             }
-            self.admin = config.admin.map(|_| Port::Wanted { again: Instant::now() });
+            self.admin = config.admin.map(|_| Port::Wanted {
+                again: Instant::now(),
+            });
         }
         self.retry_ports();
         self.publish();
@@ -92,7 +108,9 @@ impl Supervisor {
         let name = settings.name.clone();
         let moved = settings.listen != running.settings.listen;
         running.settings = Arc::new(settings);
-        running.bridge.reconfigure(running.settings.clone(), change == Change::Restart);
+        running
+            .bridge
+            .reconfigure(running.settings.clone(), change == Change::Restart);
         if moved {
             // The new port is bound before the old one is closed.
             let new = self.open_port(running);
@@ -108,7 +126,8 @@ impl Supervisor {
         match self.ports.bind(name, &running.settings.listen) {
             Ok(listener) => {
                 let metrics = running.bridge.metrics().clone();
-                self.ports.open(listener, running.endpoint.router(), Some(metrics), name)
+                self.ports
+                    .open(listener, running.endpoint.router(), Some(metrics), name)
             }
             Err(error) => {
                 warn!(bridge = name, "{error}; trying again");
@@ -128,10 +147,16 @@ impl Supervisor {
                 self.bridges[at].port = port;
             }
         }
-        let admin = self.config.admin.as_ref().filter(|_| self.admin.as_ref().is_some_and(|port| port.is_due(now)));
+        let admin = self
+            .config
+            .admin
+            .as_ref()
+            .filter(|_| self.admin.as_ref().is_some_and(|port| port.is_due(now)));
         if let Some(settings) = admin {
             self.admin = Some(match self.ports.bind("admin", &settings.listen) {
-                Ok(listener) => self.ports.open(listener, self.admin_router(), None, "admin"),
+                Ok(listener) => self
+                    .ports
+                    .open(listener, self.admin_router(), None, "admin"),
                 Err(error) => {
                     warn!("{error}; trying again");
                     Port::wanted()

@@ -14,7 +14,10 @@ pub(super) struct ServiceManager {
 
 impl ServiceManager {
     pub(super) fn new() -> ServiceManager {
-        ServiceManager { watchdog: sd_notify::watchdog_enabled(), last_status: String::new() }
+        ServiceManager {
+            watchdog: sd_notify::watchdog_enabled(),
+            last_status: String::new(),
+        }
     }
 
     /// How often [`ServiceManager::watchdog`] is to be called, if it wants to be.
@@ -36,7 +39,10 @@ impl ServiceManager {
     }
 
     pub(super) fn stopping(&self) {
-        send(&[NotifyState::Stopping, NotifyState::Status("stopping: calls in flight may finish")]);
+        send(&[
+            NotifyState::Stopping,
+            NotifyState::Status("stopping: calls in flight may finish"),
+        ]);
     }
 
     pub(super) fn status(&mut self, status: &str) {

@@ -32,11 +32,17 @@ impl Supervisor {
         for running in &self.bridges {
             let ready = running.bridge.status().phase.is_healthy();
             let tools = match ready {
-                true => timeout(LISTING, running.bridge.catalogue()).await.ok().and_then(Result::ok),
+                true => timeout(LISTING, running.bridge.catalogue())
+                    .await
+                    .ok()
+                    .and_then(Result::ok),
                 false => None,
             };
             let status = running.bridge.status();
-            let failure = status.last_exit.map(|last| last.reason).filter(|_| !status.phase.is_healthy());
+            let failure = status
+                .last_exit
+                .map(|last| last.reason)
+                .filter(|_| !status.phase.is_healthy());
             rows.push(Row {
                 bridge: running.settings.name.clone(),
                 state: status.phase.label(),
@@ -50,8 +56,14 @@ impl Supervisor {
 
     /// Where everything listens: the admin listener, and each bridge.
     pub fn addresses(&self) -> (Option<SocketAddr>, Vec<(String, Option<SocketAddr>)>) {
-        let bridges = self.bridges.iter().map(|running| (running.settings.name.clone(), running.port.address()));
-        (self.admin.as_ref().and_then(|port| port.address()), bridges.collect())
+        let bridges = self
+            .bridges
+            .iter()
+            .map(|running| (running.settings.name.clone(), running.port.address()));
+        (
+            self.admin.as_ref().and_then(|port| port.address()),
+            bridges.collect(),
+        )
     }
 
     /// `3/4 ready; git: quarantined`.

@@ -21,8 +21,14 @@ const RESERVED: usize = 256 * 1024;
 ///
 /// # Errors
 /// [`Reject::TooLarge`] as soon as the limit shows, [`Reject::Slow`] after 30 s, [`Reject::Broken`].
-pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, Reject> {
-    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+pub(super) async fn read(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+) -> Result<Bytes, Reject> {
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
         return Err(Reject::TooLarge { limit });
     }
@@ -34,15 +40,22 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> R
             }
             // Armed only when the body is not there yet.
             let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(TIME)));
-            timer.as_mut().poll(context).map(|()| Err(Reject::Slow(TIME)))
+            timer
+                .as_mut()
+                .poll(context)
+                .map(|()| Err(Reject::Slow(TIME)))
         })
         .await
     };
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = next().await? {
-        let Ok(frame) = frame else { return Err(Reject::Broken) };
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(frame) = frame else {
+            return Err(Reject::Broken);
+        };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if first.len() + rest.len() + data.len() > limit {
             return Err(Reject::TooLarge { limit });
         }
@@ -54,12 +67,19 @@ pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> R
             continue;
         }
         if rest.is_empty() {
-            rest.reserve(declared.unwrap_or(0).clamp(first.len() + data.len(), RESERVED.max(first.len() + data.len())));
+            rest.reserve(declared.unwrap_or(0).clamp(
+                first.len() + data.len(),
+                RESERVED.max(first.len() + data.len()),
+            ));
             rest.extend_from_slice(&std::mem::take(&mut first));
         }
         rest.extend_from_slice(&data);
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(if rest.is_empty() {
+        first
+    } else {
+        rest.freeze()
+    })
 }
 
 #[cfg(test)]
@@ -84,7 +104,9 @@ mod tests {
                 Some(None) => Poll::Pending,
                 Some(Some(piece)) => {
                     self.0.remove(0);
-                    Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from_static(piece.as_bytes())))))
+                    Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from_static(
+                        piece.as_bytes(),
+                    )))))
                 }
             }
         }
@@ -104,11 +126,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn bodies_end_at_their_limits() {
-        assert_eq!(check(Some("3"), &[Some("abc"), None], 3).await.unwrap(), "abc");
-        assert_eq!(check(None, &[Some("a"), Some("b"), Some("c")], 3).await.unwrap(), "abc");
+        assert_eq!(
+            check(Some("3"), &[Some("abc"), None], 3).await.unwrap(),
+            "abc"
+        );
+        assert_eq!(
+            check(None, &[Some("a"), Some("b"), Some("c")], 3)
+                .await
+                .unwrap(),
+            "abc"
+        );
         assert_eq!(check(None, &[], 3).await.unwrap(), "");
-        assert_eq!(check(Some("4"), &[None], 3).await, Err(Reject::TooLarge { limit: 3 }));
-        assert_eq!(check(None, &[Some("ab"), Some("cd"), None], 3).await, Err(Reject::TooLarge { limit: 3 }));
-        assert_eq!(check(Some("3"), &[Some("ab"), None], 3).await, Err(Reject::Slow(TIME)));
+        assert_eq!(
+            check(Some("4"), &[None], 3).await,
+            Err(Reject::TooLarge { limit: 3 })
+        );
+        assert_eq!(
+            check(None, &[Some("ab"), Some("cd"), None], 3).await,
+            Err(Reject::TooLarge { limit: 3 })
+        );
+        assert_eq!(
+            check(Some("3"), &[Some("ab"), None], 3).await,
+            Err(Reject::Slow(TIME))
+        );
     }
 }

@@ -54,7 +54,10 @@ mod tests {
 
     #[test]
     fn the_catalogue_is_events_or_one_object() {
-        let tools = [Bytes::from_static(b"{\"name\":\"a\"}"), Bytes::from_static(b"{\"name\":\n\"b\"}")];
+        let tools = [
+            Bytes::from_static(b"{\"name\":\"a\"}"),
+            Bytes::from_static(b"{\"name\":\n\"b\"}"),
+        ];
         assert_eq!(
             events(&tools),
             "data: {\"name\":\"a\"}\n\ndata: {\"name\": \"b\"}\n\nevent: done\ndata: {\"count\":2}\n\n"

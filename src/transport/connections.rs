@@ -30,7 +30,12 @@ impl Connections {
     #[must_use]
     pub fn new(max: usize, per_ip: usize, metrics: Arc<ProcessMetrics>) -> Connections {
         let (max, per_ip) = (AtomicUsize::new(max), AtomicUsize::new(per_ip));
-        Connections(Arc::new(Inner { max, per_ip, open: Mutex::default(), metrics }))
+        Connections(Arc::new(Inner {
+            max,
+            per_ip,
+            open: Mutex::default(),
+            metrics,
+        }))
     }
 
     /// Other limits from now on; what is open stays open.
@@ -45,7 +50,9 @@ impl Connections {
         let ip = ip.to_canonical();
         let mut open = self.lock();
         let from_ip = open.by_ip.get(&ip).copied().unwrap_or(0);
-        if open.all >= self.0.max.load(Ordering::Relaxed) || from_ip >= self.0.per_ip.load(Ordering::Relaxed) {
+        if open.all >= self.0.max.load(Ordering::Relaxed)
+            || from_ip >= self.0.per_ip.load(Ordering::Relaxed)
+        {
             drop(open);
             self.0.metrics.connections_refused.inc();
             return None;
@@ -54,7 +61,10 @@ impl Connections {
         open.by_ip.insert(ip, from_ip + 1);
         drop(open);
         self.0.metrics.connections.inc();
-        Some(Permit { connections: self.clone(), ip })
+        Some(Permit {
+            connections: self.clone(),
+            ip,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -98,7 +108,10 @@ mod tests {
         assert!(connections.admit(a).is_none());
         let _third = connections.admit(b).unwrap();
         assert!(connections.admit(b).is_none());
-        assert_eq!((metrics.connections.get(), metrics.connections_refused.get()), (3, 2));
+        assert_eq!(
+            (metrics.connections.get(), metrics.connections_refused.get()),
+            (3, 2)
+        );
         drop(first);
         let again = connections.admit(a).unwrap();
         connections.set_limits(9, 9);

@@ -65,7 +65,9 @@ impl<'a> Guard<'a> {
         if self.keys.is_empty() {
             return Ok(());
         }
-        let bearer = headers.get(AUTHORIZATION).map(|value| bearer(value.as_bytes()));
+        let bearer = headers
+            .get(AUTHORIZATION)
+            .map(|value| bearer(value.as_bytes()));
         let plain = headers.get(API_KEY).map(HeaderValue::as_bytes);
         let (presented, otherwise) = match (bearer, plain) {
             (Some(Some(key)), _) => (key, Reject::KeyWrong),
@@ -75,16 +77,23 @@ impl<'a> Guard<'a> {
             (None, None) => return Err(Reject::KeyMissing),
         };
         // No early end: which key matched must not show in the time.
-        let known = self.keys.iter().fold(false, |known, key| known | key.matches(presented));
+        let known = self
+            .keys
+            .iter()
+            .fold(false, |known, key| known | key.matches(presented));
         if known { Ok(()) } else { Err(otherwise) }
     }
 
     fn is_own_host(&self, value: &HeaderValue) -> bool {
-        let Ok(value) = value.to_str() else { return false };
+        let Ok(value) = value.to_str() else {
+            return false;
+        };
         let name = without_port(value);
         is_loopback_name(name)
             || name.trim_matches(['[', ']']).parse() == Ok(self.host)
-            || self.public_url.is_some_and(|url| without_port(authority(url)).eq_ignore_ascii_case(name))
+            || self
+                .public_url
+                .is_some_and(|url| without_port(authority(url)).eq_ignore_ascii_case(name))
             || self.allowed_hosts.iter().any(|allowed| {
                 allowed.eq_ignore_ascii_case(value)
                     || (without_port(allowed) == allowed && allowed.eq_ignore_ascii_case(name))
@@ -92,23 +101,25 @@ impl<'a> Guard<'a> {
     }
 
     fn is_own_origin(&self, value: &HeaderValue, headers: &HeaderMap, loopback: bool) -> bool {
-        let Ok(origin) = value.to_str() else { return false };
+        let Ok(origin) = value.to_str() else {
+            return false;
+        };
         let origin = origin.trim_end_matches('/');
-        if self
-            .allowed_origins
-            .iter()
-            .any(|allowed| allowed == "*" || allowed.trim_end_matches('/').eq_ignore_ascii_case(origin))
-        {
+        if self.allowed_origins.iter().any(|allowed| {
+            allowed == "*" || allowed.trim_end_matches('/').eq_ignore_ascii_case(origin)
+        }) {
             return true;
         }
         if !origin.starts_with("http://") && !origin.starts_with("https://") {
             return false;
         }
         let place = authority(origin);
-        let same = only(headers, &HOST).is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(place.as_bytes()));
+        let same = only(headers, &HOST)
+            .is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(place.as_bytes()));
         same || (loopback && is_loopback_name(without_port(place)))
             || self.public_url.is_some_and(|url| {
-                authority(url).eq_ignore_ascii_case(place) && url.split(':').next() == origin.split(':').next()
+                authority(url).eq_ignore_ascii_case(place)
+                    && url.split(':').next() == origin.split(':').next()
             })
     }
 }
@@ -122,7 +133,9 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, key) = value.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| key.trim_ascii())
 }
 
 /// `host:port` of a URL.
@@ -135,7 +148,8 @@ fn authority(url: &str) -> &str {
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((name, port))
-            if port.bytes().all(|byte| byte.is_ascii_digit()) && !(name.starts_with('[') ^ name.ends_with(']')) =>
+            if port.bytes().all(|byte| byte.is_ascii_digit())
+                && !(name.starts_with('[') ^ name.ends_with(']')) =>
         {
             name
         }
@@ -182,7 +196,12 @@ mod tests {
     }
 
     fn on(host: &'static str) -> Case {
-        Case { host, hosts: Vec::new(), origins: Vec::new(), url: None }
+        Case {
+            host,
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            url: None,
+        }
     }
 
     #[test]
@@ -229,18 +248,34 @@ mod tests {
             ("", false),
             ("file://", false),
         ] {
-            assert_eq!(local.place("localhost:48010", Some(origin)).is_ok(), allowed, "{origin}");
+            assert_eq!(
+                local.place("localhost:48010", Some(origin)).is_ok(),
+                allowed,
+                "{origin}"
+            );
         }
         let open = on("0.0.0.0");
-        assert_eq!(open.place("db.example:1", Some("http://db.example:1")), Ok(()));
-        assert_eq!(open.place("db.example:1", Some("http://localhost:1")), Err(Reject::Origin));
-        assert_eq!(open.place("db.example:1", Some("http://db.example:2")), Err(Reject::Origin));
+        assert_eq!(
+            open.place("db.example:1", Some("http://db.example:1")),
+            Ok(())
+        );
+        assert_eq!(
+            open.place("db.example:1", Some("http://localhost:1")),
+            Err(Reject::Origin)
+        );
+        assert_eq!(
+            open.place("db.example:1", Some("http://db.example:2")),
+            Err(Reject::Origin)
+        );
     }
 
     #[test]
     fn listed_origins_and_the_public_one_are_allowed() {
         let mut case = on("0.0.0.0");
-        case.origins = vec!["https://chat.example.org/".to_owned(), "vscode-webview://x".to_owned()];
+        case.origins = vec![
+            "https://chat.example.org/".to_owned(),
+            "vscode-webview://x".to_owned(),
+        ];
         case.url = Some("https://mcp.example.org/db");
         for (origin, allowed) in [
             ("https://chat.example.org", true),

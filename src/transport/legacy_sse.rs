@@ -52,7 +52,14 @@ pub(super) fn open(
     }
     let client = sessions.open(Transport::Sse)?;
     let mut frames = Frames::default();
-    frames.event("endpoint", &format!("{}{MESSAGES}?session_id={}", prefix(headers, public_url), client.id));
+    frames.event(
+        "endpoint",
+        &format!(
+            "{}{MESSAGES}?session_id={}",
+            prefix(headers, public_url),
+            client.id
+        ),
+    );
     let source = Conversation {
         reader: client.outlet().reader(),
         _streaming: client.streaming(),
@@ -69,12 +76,17 @@ pub(super) fn open(
 ///
 /// # Errors
 /// What is wrong with the request.
-pub(super) async fn post(sessions: &Arc<Sessions>, request: Request, max_body: usize) -> Result<Response, Reject> {
+pub(super) async fn post(
+    sessions: &Arc<Sessions>,
+    request: Request,
+    max_body: usize,
+) -> Result<Response, Reject> {
     let (head, body) = request.into_parts();
     if !media::is_json(&head.headers) {
         return Err(Reject::MediaType);
     }
-    let id = session_id(head.uri.query().unwrap_or_default()).ok_or(Reject::SessionMissing("session_id"))?;
+    let id = session_id(head.uri.query().unwrap_or_default())
+        .ok_or(Reject::SessionMissing("session_id"))?;
     let client = sessions.find(id.as_bytes(), Transport::Sse)?;
     let body = body::read(&head.headers, body, max_body).await?;
     match messages::parse(&body)? {
@@ -87,7 +99,10 @@ pub(super) async fn post(sessions: &Arc<Sessions>, request: Request, max_body: u
                     Err(reject) => {
                         client.asked();
                         let body = reject.body().into();
-                        client.outlet().push(Delivery { kind: DeliveryKind::Answer, body });
+                        client.outlet().push(Delivery {
+                            kind: DeliveryKind::Answer,
+                            body,
+                        });
                     }
                 }
             }
@@ -95,7 +110,9 @@ pub(super) async fn post(sessions: &Arc<Sessions>, request: Request, max_body: u
     }
     let mut response = Response::new(Body::from("Accepted"));
     *response.status_mut() = StatusCode::ACCEPTED;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
 }
 
@@ -127,7 +144,9 @@ impl Conversation {
 
     /// Whether notifications have to wait: the last answer is out, and only just.
     fn is_quiet(&mut self) -> bool {
-        let Some(until) = self.quiet else { return false };
+        let Some(until) = self.quiet else {
+            return false;
+        };
         if self.client.requests() == 0 && Instant::now() < until {
             return true;
         }
@@ -136,7 +155,8 @@ impl Conversation {
     }
 
     fn take(&mut self, delivery: Delivery, frames: &mut Frames) {
-        if delivery.kind == DeliveryKind::Notification && self.held.len() < HELD && self.is_quiet() {
+        if delivery.kind == DeliveryKind::Notification && self.held.len() < HELD && self.is_quiet()
+        {
             self.held.push(delivery);
             return;
         }
@@ -155,7 +175,9 @@ impl Conversation {
         let until = self.quiet;
         let over = match until {
             Some(until) if self.is_quiet() => {
-                let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+                let timer = self
+                    .timer
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
                 timer.as_mut().poll(context).is_ready()
             }
             _ => true,
@@ -181,7 +203,11 @@ impl Source for Conversation {
                 }
             }
         }
-        if frames.is_empty() { Poll::Pending } else { Poll::Ready(true) }
+        if frames.is_empty() {
+            Poll::Pending
+        } else {
+            Poll::Ready(true)
+        }
     }
 }
 
@@ -192,7 +218,9 @@ impl Drop for Conversation {
 }
 
 fn session_id(query: &str) -> Option<&str> {
-    query.split('&').find_map(|pair| pair.strip_prefix("session_id="))
+    query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("session_id="))
 }
 
 /// What stands before the path: that of `public_url`, else what the proxy says it took away.
@@ -202,13 +230,20 @@ fn prefix<'a>(headers: &'a HeaderMap, public_url: Option<&'a str>) -> &'a str {
             let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
             rest.find('/').map_or("", |at| &rest[at..])
         }
-        None => headers.get(&FORWARDED_PREFIX).and_then(|value| value.to_str().ok()).unwrap_or_default(),
+        None => headers
+            .get(&FORWARDED_PREFIX)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default(),
     };
     let prefix = prefix.trim_end_matches('/');
     // Not `//host`, which is another origin, and nothing that could end the line or the path.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~%+@:".contains(&byte);
     let fits = prefix.len() <= PREFIX && prefix.starts_with('/') && prefix.bytes().all(plain);
-    if fits && !prefix.contains("//") && !prefix.split('/').any(|part| part == "..") { prefix } else { "" }
+    if fits && !prefix.contains("//") && !prefix.split('/').any(|part| part == "..") {
+        prefix
+    } else {
+        ""
+    }
 }
 
 #[cfg(test)]
@@ -229,20 +264,32 @@ mod tests {
             (None, Some("http://evil.example/"), ""),
             (None, Some("/a?b"), ""),
             (None, Some("/a b"), ""),
-            (Some("https://example.org/mcp/db"), Some("/other"), "/mcp/db"),
+            (
+                Some("https://example.org/mcp/db"),
+                Some("/other"),
+                "/mcp/db",
+            ),
             (Some("https://example.org"), Some("/other"), ""),
         ] {
             let mut headers = HeaderMap::new();
             if let Some(value) = forwarded {
                 headers.insert(FORWARDED_PREFIX, HeaderValue::from_static(value));
             }
-            assert_eq!(prefix(&headers, public_url), want, "{public_url:?} {forwarded:?}");
+            assert_eq!(
+                prefix(&headers, public_url),
+                want,
+                "{public_url:?} {forwarded:?}"
+            );
         }
     }
 
     #[test]
     fn the_session_stands_in_the_query() {
-        for (query, want) in [("session_id=1", Some("1")), ("a=b&session_id=2&c", Some("2")), ("xsession_id=1", None)] {
+        for (query, want) in [
+            ("session_id=1", Some("1")),
+            ("a=b&session_id=2&c", Some("2")),
+            ("xsession_id=1", None),
+        ] {
             assert_eq!(session_id(query), want, "{query}");
         }
     }

@@ -75,7 +75,11 @@ pub struct Options {
 /// # Panics
 /// Outside a runtime.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
     // Or a restart would have to wait for old connections to leave TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -98,7 +102,11 @@ pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
 pub async fn serve(listener: TcpListener, router: Router, options: Options) {
     let mut builder = http1::Builder::new();
     // The socket has the time limits; hyper's would need a timer for every request.
-    builder.max_header_size(HEAD).max_headers(FIELDS).max_buf_size(BUFFER).header_read_timeout(None);
+    builder
+        .max_header_size(HEAD)
+        .max_headers(FIELDS)
+        .max_buf_size(BUFFER)
+        .header_read_timeout(None);
     let mut stopped = pin!(options.stop.cancelled());
     let mut failing = false;
     loop {
@@ -130,7 +138,13 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options) {
     }
 }
 
-fn start(stream: TcpStream, permit: Permit, builder: &http1::Builder, router: Router, options: &Options) {
+fn start(
+    stream: TcpStream,
+    permit: Permit,
+    builder: &http1::Builder,
+    router: Router,
+    options: &Options,
+) {
     // Small messages must not wait for acknowledgements; without it everything works, only slower.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(bridge = &*options.name, %error, "failed to set TCP_NODELAY");
@@ -152,7 +166,11 @@ fn start(stream: TcpStream, permit: Permit, builder: &http1::Builder, router: Ro
         })
     };
     let connection = builder.serve_connection(TokioIo::new(socket), service);
-    let (stop, kill, metrics) = (options.stop.clone(), options.kill.clone(), options.metrics.clone());
+    let (stop, kill, metrics) = (
+        options.stop.clone(),
+        options.kill.clone(),
+        options.metrics.clone(),
+    );
     let mut watch = Watch::new(progress, options.timeouts);
     options.tasks.spawn(async move {
         let _permit = permit;
@@ -208,7 +226,10 @@ fn refuse(stream: &TcpStream, options: &Options) {
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
 
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
 }
 
 /// A response's body that tells the socket when it is out.

@@ -10,13 +10,20 @@ pub(super) const EVENT_STREAM: &str = "text/event-stream";
 
 /// Whether the body is declared to be JSON.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return false;
+    };
     let value = value.as_bytes();
     if value == JSON.as_bytes() {
         return true;
     }
-    let end = value.iter().position(|&byte| byte == b';').unwrap_or(value.len());
-    value[..end].trim_ascii().eq_ignore_ascii_case(JSON.as_bytes())
+    let end = value
+        .iter()
+        .position(|&byte| byte == b';')
+        .unwrap_or(value.len());
+    value[..end]
+        .trim_ascii()
+        .eq_ignore_ascii_case(JSON.as_bytes())
 }
 
 /// Whether the client takes both an answer and a stream, as it must with each POST (MCP 2025-11-25, Transports § Sending
@@ -26,7 +33,9 @@ pub(super) fn accepts_both(headers: &HeaderMap) -> bool {
     if let Some(value) = headers.get(ACCEPT)
         && matches!(
             value.as_bytes(),
-            b"application/json, text/event-stream" | b"text/event-stream, application/json" | b"*/*"
+            b"application/json, text/event-stream"
+                | b"text/event-stream, application/json"
+                | b"*/*"
         )
     {
         return true;
@@ -41,7 +50,8 @@ pub(super) fn accepts_event_stream(headers: &HeaderMap) -> bool {
 
 /// Whether the client names event streams, not only by a wildcard.
 pub(super) fn names_event_stream(headers: &HeaderMap) -> bool {
-    ranges(headers).any(|(range, weight)| weight > 0 && range.eq_ignore_ascii_case(EVENT_STREAM.as_bytes()))
+    ranges(headers)
+        .any(|(range, weight)| weight > 0 && range.eq_ignore_ascii_case(EVENT_STREAM.as_bytes()))
 }
 
 /// Whether the client would rather have JSON than an event stream.
@@ -71,26 +81,42 @@ fn weight(headers: &HeaderMap, wanted: &str) -> u16 {
 }
 
 fn specific(headers: &HeaderMap, wanted: &str) -> Option<u16> {
-    ranges(headers).find(|(range, _)| range.eq_ignore_ascii_case(wanted.as_bytes())).map(|(_, weight)| weight)
+    ranges(headers)
+        .find(|(range, _)| range.eq_ignore_ascii_case(wanted.as_bytes()))
+        .map(|(_, weight)| weight)
 }
 
 fn ranges(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], u16)> {
-    headers.get_all(ACCEPT).into_iter().flat_map(|value: &HeaderValue| value.as_bytes().split(|&b| b == b',')).map(
-        |range| {
+    headers
+        .get_all(ACCEPT)
+        .into_iter()
+        .flat_map(|value: &HeaderValue| value.as_bytes().split(|&b| b == b','))
+        .map(|range| {
             let mut parts = range.split(|&byte| byte == b';');
             let name = parts.next().unwrap_or_default().trim_ascii();
-            let weight = parts.find_map(|part| thousandths(part.trim_ascii())).unwrap_or(1000);
+            let weight = parts
+                .find_map(|part| thousandths(part.trim_ascii()))
+                .unwrap_or(1000);
             (name, weight)
-        },
-    )
+        })
 }
 
 /// `q=0.5` as 500; what can't be read counts as 1.
 fn thousandths(parameter: &[u8]) -> Option<u16> {
-    let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
-    let value: f32 = std::str::from_utf8(value).ok()?.trim().parse().unwrap_or(1.0);
+    let value = parameter
+        .strip_prefix(b"q=")
+        .or_else(|| parameter.strip_prefix(b"Q="))?;
+    let value: f32 = std::str::from_utf8(value)
+        .ok()?
+        .trim()
+        .parse()
+        .unwrap_or(1.0);
     // Between 0 and 1000 by the clamp.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000 before")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to 0..=1000 before"
+    )]
     Some((value.clamp(0.0, 1.0) * 1000.0) as u16)
 }
 
@@ -99,7 +125,10 @@ mod tests {
     use super::*;
 
     fn accept(values: &[&'static str]) -> HeaderMap {
-        values.iter().map(|value| (ACCEPT, HeaderValue::from_static(value))).collect()
+        values
+            .iter()
+            .map(|value| (ACCEPT, HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]

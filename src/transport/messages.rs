@@ -25,7 +25,9 @@ pub(super) enum Messages {
 /// [`Reject::Parse`] or [`Reject::Invalid`].
 pub(super) fn parse(body: &Bytes) -> Result<Messages, Reject> {
     if body.trim_ascii_start().first() != Some(&b'[') {
-        return Message::parse(body.clone()).map(Messages::One).map_err(|error| Reject::scan(&error, body));
+        return Message::parse(body.clone())
+            .map(Messages::One)
+            .map_err(|error| Reject::scan(&error, body));
     }
     let invalid = |reason: String| Err(Reject::Invalid { reason, id: None });
     let elements = array_elements(body).map_err(|error| Reject::scan(&error, body))?;
@@ -55,7 +57,10 @@ pub(super) fn is_initialize(message: &Message) -> bool {
 
 /// What is said to a batch in a session whose revision has none.
 pub(super) fn no_batches() -> Reject {
-    Reject::Invalid { reason: "only revision 2025-03-26 has batches".to_owned(), id: None }
+    Reject::Invalid {
+        reason: "only revision 2025-03-26 has batches".to_owned(),
+        id: None,
+    }
 }
 
 #[cfg(test)]
@@ -67,7 +72,9 @@ mod tests {
         let parse = |text: &str| super::parse(&Bytes::copy_from_slice(text.as_bytes()));
         let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
         assert!(matches!(parse(ping), Ok(Messages::One(message)) if message.id() == Some(b"1")));
-        let Ok(Messages::Batch(batch)) = parse(&format!(" [{ping},1]")) else { panic!("no batch") };
+        let Ok(Messages::Batch(batch)) = parse(&format!(" [{ping},1]")) else {
+            panic!("no batch")
+        };
         assert!(batch[0].is_ok() && batch[1].is_err());
         for (text, code) in [
             ("", -32700),
@@ -76,7 +83,10 @@ mod tests {
             ("[]", -32600),
             ("1", -32600),
             (&format!("[{}]", vec!["1"; BATCH + 1].join(",")), -32600),
-            (r#"[{"jsonrpc":"2.0","id":1,"method":"initialize"}]"#, -32600),
+            (
+                r#"[{"jsonrpc":"2.0","id":1,"method":"initialize"}]"#,
+                -32600,
+            ),
             (r#"[{"jsonrpc":"2.0","id":1,"method":"initialize"#, -32700),
         ] {
             assert_eq!(parse(text).unwrap_err().code(), code, "{text}");

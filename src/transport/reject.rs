@@ -24,7 +24,9 @@ pub enum Reject {
     #[error("the request needs exactly one Host header")]
     HostMissing,
     /// A name that this listener doesn't answer to.
-    #[error("this Host is not served here; names other than localhost are listed under `allowed_hosts`")]
+    #[error(
+        "this Host is not served here; names other than localhost are listed under `allowed_hosts`"
+    )]
     Host,
     /// A web page that may not speak with this listener.
     #[error("this Origin is not allowed; allowed ones are listed under `allowed_origins`")]
@@ -109,7 +111,9 @@ impl Reject {
             | Reject::Version(_)
             | Reject::EventUnknown => StatusCode::BAD_REQUEST,
             Reject::Host | Reject::Origin => StatusCode::FORBIDDEN,
-            Reject::KeyMissing | Reject::KeyWithoutBearer | Reject::KeyWrong => StatusCode::UNAUTHORIZED,
+            Reject::KeyMissing | Reject::KeyWithoutBearer | Reject::KeyWrong => {
+                StatusCode::UNAUTHORIZED
+            }
             Reject::NotFound | Reject::SessionUnknown => StatusCode::NOT_FOUND,
             Reject::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Reject::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -162,10 +166,13 @@ impl Reject {
     #[must_use]
     pub fn scan(error: &ScanError, text: &[u8]) -> Reject {
         match error {
-            ScanError::Invalid { reason, id } => {
-                Reject::Invalid { reason: reason.to_string(), id: id.map(|span| RequestId::new(span.of(text))) }
+            ScanError::Invalid { reason, id } => Reject::Invalid {
+                reason: reason.to_string(),
+                id: id.map(|span| RequestId::new(span.of(text))),
+            },
+            ScanError::Syntax { .. } | ScanError::TooDeep { .. } => {
+                Reject::Parse(error.to_string())
             }
-            ScanError::Syntax { .. } | ScanError::TooDeep { .. } => Reject::Parse(error.to_string()),
         }
     }
 
@@ -211,7 +218,10 @@ pub fn refusal(refusal: Refusal, body: bytes::Bytes) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, Some(retry_after))
         }
         Refusal::TooManyInFlight => (StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_secs(1))),
-        Refusal::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(5))),
+        Refusal::ShuttingDown => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Some(Duration::from_secs(5)),
+        ),
         Refusal::Invalid => (StatusCode::OK, None),
     };
     let mut response = json(status, body);
@@ -224,14 +234,18 @@ pub fn refusal(refusal: Refusal, body: bytes::Bytes) -> Response {
 /// The response for an error outside any call, such as a catalogue that can't be had.
 pub fn error(error: &ErrorObject) -> Response {
     let status = match error.code {
-        code::SERVER_UNAVAILABLE | code::OVERLOADED | code::SHUTTING_DOWN => StatusCode::SERVICE_UNAVAILABLE,
+        code::SERVER_UNAVAILABLE | code::OVERLOADED | code::SHUTTING_DOWN => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         code::TIMEOUT => StatusCode::GATEWAY_TIMEOUT,
         code::INTERNAL_ERROR => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_GATEWAY,
     };
     let mut response = json(status, error.response(None));
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("2"));
     }
     response
 }
@@ -258,13 +272,38 @@ mod tests {
         for (reject, status, rpc, header) in [
             (Reject::Host, 403, -32600, None),
             (Reject::Origin, 403, -32600, None),
-            (Reject::KeyMissing, 401, -32600, Some(("www-authenticate", "Bearer"))),
+            (
+                Reject::KeyMissing,
+                401,
+                -32600,
+                Some(("www-authenticate", "Bearer")),
+            ),
             (Reject::NotFound, 404, -32600, None),
-            (Reject::Method { allow: "GET" }, 405, -32600, Some(("allow", "GET"))),
+            (
+                Reject::Method { allow: "GET" },
+                405,
+                -32600,
+                Some(("allow", "GET")),
+            ),
             (Reject::MediaType, 415, -32600, None),
-            (Reject::NotAcceptable("text/event-stream"), 406, -32600, None),
-            (Reject::TooLarge { limit: 9 }, 413, -31003, Some(("connection", "close"))),
-            (Reject::Slow(Duration::from_secs(30)), 408, -31002, Some(("connection", "close"))),
+            (
+                Reject::NotAcceptable("text/event-stream"),
+                406,
+                -32600,
+                None,
+            ),
+            (
+                Reject::TooLarge { limit: 9 },
+                413,
+                -31003,
+                Some(("connection", "close")),
+            ),
+            (
+                Reject::Slow(Duration::from_secs(30)),
+                408,
+                -31002,
+                Some(("connection", "close")),
+            ),
             (Reject::Parse("x".to_owned()), 400, -32700, None),
             (Reject::SessionUnknown, 404, -32600, None),
             (Reject::Sessions, 503, -31004, Some(("retry-after", "10"))),
@@ -293,6 +332,9 @@ mod tests {
         let text = br#"{"jsonrpc":"2.0","id":"a","method":1}"#;
         let error = crate::jsonrpc::Message::parse(bytes::Bytes::from_static(text)).unwrap_err();
         let body = Reject::scan(&error, text).body();
-        assert!(body.starts_with(br#"{"jsonrpc":"2.0","id":"a","error":{"code":-32600"#), "{body:?}");
+        assert!(
+            body.starts_with(br#"{"jsonrpc":"2.0","id":"a","error":{"code":-32600"#),
+            "{body:?}"
+        );
     }
 }

@@ -70,8 +70,14 @@ impl EventId {
             b'g' => false,
             _ => return None,
         };
-        let stream = StreamId { post, number: stream[1..].parse().ok()? };
-        Some(EventId { stream, number: number.parse().ok()? })
+        let stream = StreamId {
+            post,
+            number: stream[1..].parse().ok()?,
+        };
+        Some(EventId {
+            stream,
+            number: number.parse().ok()?,
+        })
     }
 
     /// Whether it is an event of a stream that a POST began, so that somebody waits for an answer on it.
@@ -82,7 +88,13 @@ impl EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}-{}", if self.stream.post { 'p' } else { 'g' }, self.stream.number, self.number)
+        write!(
+            f,
+            "{}{}-{}",
+            if self.stream.post { 'p' } else { 'g' },
+            self.stream.number,
+            self.number
+        )
     }
 }
 
@@ -95,11 +107,28 @@ pub(super) struct Streams {
 
 impl Streams {
     /// A new stream that is fed from `mailbox`. When the session has too many, the oldest can't be resumed any more.
-    pub(super) fn begin(&mut self, origin: Origin, mailbox: Arc<Mailbox>, kept: &Arc<AtomicUsize>) -> Arc<Stream> {
+    pub(super) fn begin(
+        &mut self,
+        origin: Origin,
+        mailbox: Arc<Mailbox>,
+        kept: &Arc<AtomicUsize>,
+    ) -> Arc<Stream> {
         self.begun += 1;
-        let id = StreamId { post: matches!(origin, Origin::Post { .. }), number: self.begun };
-        let ring = Ring { events: VecDeque::new(), bytes: 0, next: 1, kept: kept.clone() };
-        let state = Mutex::new(State { ring, origin, carrier: 0 });
+        let id = StreamId {
+            post: matches!(origin, Origin::Post { .. }),
+            number: self.begun,
+        };
+        let ring = Ring {
+            events: VecDeque::new(),
+            bytes: 0,
+            next: 1,
+            kept: kept.clone(),
+        };
+        let state = Mutex::new(State {
+            ring,
+            origin,
+            carrier: 0,
+        });
         let stream = Arc::new(Stream { id, mailbox, state });
         self.recent.push_back(stream.clone());
         if self.recent.len() > STREAMS {
@@ -145,7 +174,10 @@ struct State {
 impl Stream {
     /// The id of its priming event.
     pub(super) fn first_event(&self) -> EventId {
-        EventId { stream: self.id, number: 0 }
+        EventId {
+            stream: self.id,
+            number: 0,
+        }
     }
 
     /// Notes a delivery that was taken from the mailbox before the stream began.
@@ -157,7 +189,12 @@ impl Stream {
     pub(super) fn attach(self: &Arc<Stream>, after: u64) -> Carrier {
         let mut state = self.lock();
         state.carrier += 1;
-        Carrier { number: state.carrier, next: after + 1, reader: self.mailbox.reader(), stream: self.clone() }
+        Carrier {
+            number: state.carrier,
+            next: after + 1,
+            reader: self.mailbox.reader(),
+            stream: self.clone(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -187,7 +224,11 @@ pub(super) struct Carrier {
 
 impl Carrier {
     /// As [`super::sse::Source::poll_fill`].
-    pub(super) fn poll_fill(&mut self, context: &mut Context<'_>, frames: &mut Frames) -> Poll<bool> {
+    pub(super) fn poll_fill(
+        &mut self,
+        context: &mut Context<'_>,
+        frames: &mut Frames,
+    ) -> Poll<bool> {
         let stream = self.stream.id;
         let mut state = self.stream.lock();
         if state.carrier != self.number {
@@ -198,7 +239,13 @@ impl Carrier {
                 return Poll::Ready(true);
             }
             self.next = event.number + 1;
-            frames.message(Some(&EventId { stream, number: event.number }), &event.body);
+            frames.message(
+                Some(&EventId {
+                    stream,
+                    number: event.number,
+                }),
+                &event.body,
+            );
         }
         while !frames.is_enough() {
             if state.origin == (Origin::Post { unanswered: 0 }) {
@@ -241,16 +288,26 @@ impl Ring {
         self.next += 1;
         self.bytes += size;
         let all = self.kept.fetch_add(size, Ordering::Relaxed) + size;
-        self.events.push_back(Event { number, body, at: now });
+        self.events.push_back(Event {
+            number,
+            body,
+            at: now,
+        });
         self.expire(now);
-        while self.events.len() > 1 && (self.events.len() > EVENTS || self.bytes > BYTES || all > BYTES_IN_ALL) {
+        while self.events.len() > 1
+            && (self.events.len() > EVENTS || self.bytes > BYTES || all > BYTES_IN_ALL)
+        {
             self.forget_oldest();
         }
         number
     }
 
     fn expire(&mut self, now: Instant) {
-        while self.events.front().is_some_and(|event| now.duration_since(event.at) > AGE) {
+        while self
+            .events
+            .front()
+            .is_some_and(|event| now.duration_since(event.at) > AGE)
+        {
             self.forget_oldest();
         }
     }
@@ -282,7 +339,12 @@ mod tests {
     use crate::bridge::DeliveryKind;
 
     fn ring() -> Ring {
-        Ring { events: VecDeque::new(), bytes: 0, next: 1, kept: Arc::default() }
+        Ring {
+            events: VecDeque::new(),
+            bytes: 0,
+            next: 1,
+            kept: Arc::default(),
+        }
     }
 
     fn numbers(ring: &Ring, from: u64) -> Vec<u64> {
@@ -294,7 +356,10 @@ mod tests {
     }
 
     fn delivery(kind: DeliveryKind, text: &'static str) -> Delivery {
-        Delivery { kind, body: Bytes::from_static(text.as_bytes()).into() }
+        Delivery {
+            kind,
+            body: Bytes::from_static(text.as_bytes()).into(),
+        }
     }
 
     /// What a carrier sends now, and whether its stream is over.
@@ -309,7 +374,10 @@ mod tests {
             }
             if outcome != Poll::Ready(true) {
                 let text = String::from_utf8(text).unwrap();
-                let text = text.replace("event: message\nid: ", "").replace("\ndata: ", "=").replace("\n\n", " ");
+                let text = text
+                    .replace("event: message\nid: ", "")
+                    .replace("\ndata: ", "=")
+                    .replace("\n\n", " ");
                 return (text, outcome == Poll::Ready(false));
             }
         }
@@ -320,7 +388,17 @@ mod tests {
         for text in ["p1-0", "g4294967295-18446744073709551615"] {
             assert_eq!(EventId::parse(text).unwrap().to_string(), text);
         }
-        for text in ["", "1-1", "p-1", "p1", "p1-", "x1-1", "p1-x", "p99999999999-1", "é1-1"] {
+        for text in [
+            "",
+            "1-1",
+            "p-1",
+            "p1",
+            "p1-",
+            "x1-1",
+            "p1-x",
+            "p99999999999-1",
+            "é1-1",
+        ] {
             assert_eq!(EventId::parse(text), None, "{text}");
         }
     }
@@ -351,7 +429,11 @@ mod tests {
     async fn a_resumed_stream_sends_what_was_missed_once_and_goes_on() {
         let mailbox = Mailbox::new(&Arc::default());
         let mut streams = Streams::default();
-        let stream = streams.begin(Origin::Post { unanswered: 1 }, mailbox.clone(), &Arc::default());
+        let stream = streams.begin(
+            Origin::Post { unanswered: 1 },
+            mailbox.clone(),
+            &Arc::default(),
+        );
         let mut first = stream.attach(0);
         for text in ["a", "b"] {
             mailbox.push(delivery(DeliveryKind::Notification, text));
@@ -359,8 +441,15 @@ mod tests {
         assert_eq!(sent(&mut first), ("p1-1=a p1-2=b ".to_owned(), false));
         mailbox.push(delivery(DeliveryKind::Notification, "c"));
 
-        let mut second = streams.find(EventId::parse("p1-1").unwrap().stream).unwrap().attach(1);
-        assert_eq!(sent(&mut first), (String::new(), true), "the older connection gives the stream up");
+        let mut second = streams
+            .find(EventId::parse("p1-1").unwrap().stream)
+            .unwrap()
+            .attach(1);
+        assert_eq!(
+            sent(&mut first),
+            (String::new(), true),
+            "the older connection gives the stream up"
+        );
         assert_eq!(sent(&mut second), ("p1-2=b p1-3=c ".to_owned(), false));
         mailbox.push(delivery(DeliveryKind::Answer, "d"));
         drop(second);
@@ -393,12 +482,37 @@ mod tests {
         let mut streams = Streams::default();
         let now = Instant::now();
         for _ in 0..STREAMS + 2 {
-            let stream = streams.begin(Origin::Post { unanswered: 1 }, mailbox.clone(), &Arc::default());
+            let stream = streams.begin(
+                Origin::Post { unanswered: 1 },
+                mailbox.clone(),
+                &Arc::default(),
+            );
             stream.record(&delivery(DeliveryKind::Answer, "x"), now);
         }
-        assert!(streams.find(StreamId { post: true, number: 2 }).is_none());
-        assert!(streams.find(StreamId { post: true, number: 3 }).is_some());
-        assert!(streams.find(StreamId { post: false, number: 3 }).is_none());
+        assert!(
+            streams
+                .find(StreamId {
+                    post: true,
+                    number: 2
+                })
+                .is_none()
+        );
+        assert!(
+            streams
+                .find(StreamId {
+                    post: true,
+                    number: 3
+                })
+                .is_some()
+        );
+        assert!(
+            streams
+                .find(StreamId {
+                    post: false,
+                    number: 3
+                })
+                .is_none()
+        );
         streams.sweep(now + AGE);
         assert_eq!(streams.recent.len(), STREAMS);
         streams.sweep(now + AGE + Duration::from_secs(1));

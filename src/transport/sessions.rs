@@ -30,7 +30,8 @@ pub(super) struct SessionId(u128);
 impl SessionId {
     fn new() -> SessionId {
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).expect("the system's random generator works from early boot on");
+        getrandom::fill(&mut bytes)
+            .expect("the system's random generator works from early boot on");
         SessionId(u128::from_ne_bytes(bytes))
     }
 
@@ -97,7 +98,12 @@ pub(super) struct Client {
 impl Sessions {
     /// No sessions yet.
     pub(super) fn new(bridge: Bridge) -> Arc<Sessions> {
-        Arc::new(Sessions { bridge, start: Instant::now(), open: Mutex::default(), kept: Arc::default() })
+        Arc::new(Sessions {
+            bridge,
+            start: Instant::now(),
+            open: Mutex::default(),
+            kept: Arc::default(),
+        })
     }
 
     /// The bridge they belong to.
@@ -145,7 +151,8 @@ impl Sessions {
             let evicted = if open.len() < limit {
                 None
             } else {
-                let victim = choose(open.values().map(|client| client.standing()), now).ok_or(Reject::Sessions)?;
+                let victim = choose(open.values().map(|client| client.standing()), now)
+                    .ok_or(Reject::Sessions)?;
                 Some(open.remove(&victim).ok_or(Reject::Sessions)?)
             };
             open.insert(client.id, client.clone());
@@ -165,7 +172,11 @@ impl Sessions {
     /// [`Reject::SessionUnknown`], also when its instance ended.
     pub(super) fn find(&self, id: &[u8], transport: Transport) -> Result<Arc<Client>, Reject> {
         let id = SessionId::parse(id).ok_or(Reject::SessionUnknown)?;
-        let client = self.lock().get(&id).cloned().ok_or(Reject::SessionUnknown)?;
+        let client = self
+            .lock()
+            .get(&id)
+            .cloned()
+            .ok_or(Reject::SessionUnknown)?;
         if client.transport != transport {
             return Err(Reject::SessionUnknown);
         }
@@ -198,7 +209,12 @@ impl Sessions {
         let now = self.now();
         let victim = {
             let open = self.lock();
-            choose(open.values().filter(|client| client.is_dedicated()).map(|client| client.standing()), now)
+            choose(
+                open.values()
+                    .filter(|client| client.is_dedicated())
+                    .map(|client| client.standing()),
+                now,
+            )
         };
         let Some(victim) = victim else { return false };
         self.end(victim);
@@ -267,7 +283,10 @@ impl Client {
 
     /// Whether a revision was negotiated and `accepts` it.
     pub(super) fn version_is(&self, accepts: impl FnOnce(&str) -> bool) -> bool {
-        self.session().as_ref().and_then(Session::version).is_some_and(accepts)
+        self.session()
+            .as_ref()
+            .and_then(Session::version)
+            .is_some_and(accepts)
     }
 
     /// Requests that wait for their answer.
@@ -312,7 +331,8 @@ impl Client {
     }
 
     fn touch(&self) {
-        self.used.store(millis(self.start.elapsed()), Ordering::Relaxed);
+        self.used
+            .store(millis(self.start.elapsed()), Ordering::Relaxed);
     }
 
     fn end(&self) {
@@ -372,17 +392,22 @@ struct Standing {
 
 impl Standing {
     fn idle(&self, now: u64) -> Option<Duration> {
-        (self.streams == 0 && self.requests == 0).then(|| Duration::from_millis(now.saturating_sub(self.used)))
+        (self.streams == 0 && self.requests == 0)
+            .then(|| Duration::from_millis(now.saturating_sub(self.used)))
     }
 }
 
 fn choose(sessions: impl Iterator<Item = Standing>, now: u64) -> Option<SessionId> {
     let (mut silent, mut idle) = (None::<Standing>, None::<Standing>);
     for session in sessions {
-        if session.words <= 1 && session.requests == 0 && silent.is_none_or(|other| session.opened < other.opened) {
+        if session.words <= 1
+            && session.requests == 0
+            && silent.is_none_or(|other| session.opened < other.opened)
+        {
             silent = Some(session);
         }
-        if session.idle(now).is_some_and(|time| time > EVICTABLE) && idle.is_none_or(|other| session.used < other.used)
+        if session.idle(now).is_some_and(|time| time > EVICTABLE)
+            && idle.is_none_or(|other| session.used < other.used)
         {
             idle = Some(session);
         }
@@ -404,13 +429,33 @@ mod tests {
         let text = id.to_string();
         assert_eq!(SessionId::parse(text.as_bytes()), Some(id));
         assert!(!format!("{id:?}").contains(&text[8..]));
-        for bad in ["", "0", &text.replace(|_| true, "g"), &text.replace(|_| true, "A"), &format!("{text}0")] {
+        for bad in [
+            "",
+            "0",
+            &text.replace(|_| true, "g"),
+            &text.replace(|_| true, "A"),
+            &format!("{text}0"),
+        ] {
             assert_eq!(SessionId::parse(bad.as_bytes()), None, "{bad}");
         }
     }
 
-    fn standing(n: u128, opened: u64, used: u64, words: u32, streams: usize, requests: usize) -> Standing {
-        Standing { id: SessionId(n), opened, used, words, streams, requests }
+    fn standing(
+        n: u128,
+        opened: u64,
+        used: u64,
+        words: u32,
+        streams: usize,
+        requests: usize,
+    ) -> Standing {
+        Standing {
+            id: SessionId(n),
+            opened,
+            used,
+            words,
+            streams,
+            requests,
+        }
     }
 
     #[test]
@@ -426,10 +471,22 @@ mod tests {
         let silent_longer = standing(7, 998_000, 999_500, 0, 1, 0);
         let initializing = standing(8, 0, 0, 1, 0, 1);
         assert_eq!(
-            chosen(&[idle, idle_longer, fresh, streaming, waiting, silent, silent_longer, initializing]),
+            chosen(&[
+                idle,
+                idle_longer,
+                fresh,
+                streaming,
+                waiting,
+                silent,
+                silent_longer,
+                initializing
+            ]),
             Some(7)
         );
-        assert_eq!(chosen(&[idle, idle_longer, fresh, streaming, waiting, initializing]), Some(2));
+        assert_eq!(
+            chosen(&[idle, idle_longer, fresh, streaming, waiting, initializing]),
+            Some(2)
+        );
         assert_eq!(chosen(&[fresh, streaming, waiting, initializing]), None);
         assert_eq!(chosen(&[]), None);
     }

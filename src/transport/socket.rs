@@ -108,7 +108,13 @@ impl Watch {
     /// Watches a connection that was just accepted.
     pub(super) fn new(progress: Arc<Progress>, timeouts: Timeouts) -> Watch {
         let waiting = Waiting::Head(Instant::now() + timeouts.head);
-        Watch { progress, timeouts, seen: 0, waiting, timer: None }
+        Watch {
+            progress,
+            timeouts,
+            seen: 0,
+            waiting,
+            timer: None,
+        }
     }
 
     /// Ready when the client is late. To be polled after the connection, which knows more then.
@@ -133,7 +139,9 @@ impl Watch {
             Waiting::Idle(due) => (due, Late::Request),
             Waiting::Head(due) => (due, Late::Head),
         };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
         if timer.deadline() > due {
             timer.as_mut().reset(due);
         }
@@ -162,23 +170,44 @@ pub(super) struct Socket {
 impl Socket {
     /// Wraps a connection that was just accepted.
     pub(super) fn new(stream: TcpStream, progress: Arc<Progress>, timeouts: Timeouts) -> Socket {
-        Socket { stream, progress, timeouts, linger_timer: None, write_timer: None, shut: false, lingered: 0 }
+        Socket {
+            stream,
+            progress,
+            timeouts,
+            linger_timer: None,
+            write_timer: None,
+            shut: false,
+            lingered: 0,
+        }
     }
 
     /// Passes `outcome` on, or an error when writing has made no progress for too long.
-    fn unless_stalled<T>(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn unless_stalled<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.write_timer = None;
             return outcome;
         }
         let stall = self.timeouts.stall;
-        let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
-        timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let timer = self
+            .write_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        timer
+            .as_mut()
+            .poll(context)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.stream).poll_read(context, buffer);
         if outcome.is_ready() && !this.progress.is_serving() {
@@ -189,7 +218,11 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
         this.unless_stalled(context, outcome)
@@ -236,7 +269,9 @@ impl AsyncWrite for Socket {
             }
         }
         let linger = this.timeouts.linger;
-        let timer = this.linger_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(linger)));
+        let timer = this
+            .linger_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(linger)));
         timer.as_mut().poll(context).map(Ok)
     }
 }

@@ -127,7 +127,8 @@ impl Frames {
             self.tail.extend_from_slice(piece);
         } else {
             if !self.tail.is_empty() {
-                self.pieces.push_back(std::mem::take(&mut self.tail).freeze());
+                self.pieces
+                    .push_back(std::mem::take(&mut self.tail).freeze());
             }
             self.pieces.push_back(piece.clone());
         }
@@ -151,7 +152,9 @@ pub(super) struct EventStream<S> {
 
 impl<S> fmt::Debug for EventStream<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventStream").field("over", &self.source.is_none()).finish_non_exhaustive()
+        f.debug_struct("EventStream")
+            .field("over", &self.source.is_none())
+            .finish_non_exhaustive()
     }
 }
 
@@ -159,7 +162,12 @@ impl<S: Source> EventStream<S> {
     /// A stream that begins with `frames`.
     pub(super) fn new(frames: Frames, source: S) -> EventStream<S> {
         let sent = Instant::now();
-        EventStream { source: Some(source), frames, sent, timer: Box::pin(tokio::time::sleep_until(sent + KEEP_ALIVE)) }
+        EventStream {
+            source: Some(source),
+            frames,
+            sent,
+            timer: Box::pin(tokio::time::sleep_until(sent + KEEP_ALIVE)),
+        }
     }
 
     /// The response with this body: 200, and the headers that keep proxies from buffering.
@@ -195,7 +203,9 @@ impl<S: Source> http_body::Body for EventStream<S> {
                 this.sent = Instant::now();
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
-            let Some(source) = &mut this.source else { return Poll::Ready(None) };
+            let Some(source) = &mut this.source else {
+                return Poll::Ready(None);
+            };
             match source.poll_fill(context, &mut this.frames) {
                 Poll::Ready(true) => {}
                 Poll::Ready(false) => this.source = None,
@@ -214,8 +224,14 @@ impl<S: Source> http_body::Body for EventStream<S> {
 /// The headers of an event stream.
 pub(super) fn set_headers(headers: &mut HeaderMap) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
 }
 
 #[cfg(test)]

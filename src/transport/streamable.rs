@@ -37,7 +37,11 @@ const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 ///
 /// # Errors
 /// What is wrong with the request.
-pub(super) async fn serve(sessions: &Arc<Sessions>, request: Request, max_body: usize) -> Result<Response, Reject> {
+pub(super) async fn serve(
+    sessions: &Arc<Sessions>,
+    request: Request,
+    max_body: usize,
+) -> Result<Response, Reject> {
     let (head, body) = request.into_parts();
     match head.method {
         Method::POST => post(sessions, head.headers, body, max_body).await,
@@ -51,12 +55,19 @@ pub(super) async fn serve(sessions: &Arc<Sessions>, request: Request, max_body: 
     }
 }
 
-async fn post(sessions: &Arc<Sessions>, headers: HeaderMap, body: Body, max_body: usize) -> Result<Response, Reject> {
+async fn post(
+    sessions: &Arc<Sessions>,
+    headers: HeaderMap,
+    body: Body,
+    max_body: usize,
+) -> Result<Response, Reject> {
     if !media::is_json(&headers) {
         return Err(Reject::MediaType);
     }
     if !media::accepts_both(&headers) {
-        return Err(Reject::NotAcceptable("application/json and text/event-stream"));
+        return Err(Reject::NotAcceptable(
+            "application/json and text/event-stream",
+        ));
     }
     let body = body::read(&headers, body, max_body).await?;
     let messages = messages::parse(&body)?;
@@ -74,7 +85,10 @@ async fn post(sessions: &Arc<Sessions>, headers: HeaderMap, body: Body, max_body
         Messages::One(message) if message.kind() == Kind::Request => {
             if is_initialize(&message) {
                 let id = message.id().map(crate::jsonrpc::RequestId::new);
-                return Err(Reject::Invalid { reason: "this session is initialized already".to_owned(), id });
+                return Err(Reject::Invalid {
+                    reason: "this session is initialized already".to_owned(),
+                    id,
+                });
             }
             let call = Call::new(sessions, client, 1);
             call.client.send(message, &call.mailbox);
@@ -98,7 +112,10 @@ async fn initialize(sessions: &Arc<Sessions>, message: &Message) -> Result<Respo
     let mut again = true;
     loop {
         let call = Call::new(sessions, sessions.open(Transport::Streamable)?, 1);
-        let opening = Opening { sessions, id: Some(call.client.id) };
+        let opening = Opening {
+            sessions,
+            id: Some(call.client.id),
+        };
         call.client.send(message.clone(), &call.mailbox);
         let mut reader = call.mailbox.reader();
         let answer = loop {
@@ -113,7 +130,10 @@ async fn initialize(sessions: &Arc<Sessions>, message: &Message) -> Result<Respo
         };
         if let DeliveryKind::Refusal(refusal) = answer.kind {
             // An idle session may hold the instance that this one needs.
-            if matches!(refusal, Refusal::Overloaded { .. }) && again && sessions.end_idle_dedicated() {
+            if matches!(refusal, Refusal::Overloaded { .. })
+                && again
+                && sessions.end_idle_dedicated()
+            {
                 again = false;
                 continue;
             }
@@ -122,7 +142,8 @@ async fn initialize(sessions: &Arc<Sessions>, message: &Message) -> Result<Respo
         let mut response = reject::json(StatusCode::OK, answer.body.into_bytes());
         if call.client.version_is(|_| true) {
             let id = opening.keep();
-            let value = HeaderValue::try_from(id.to_string()).expect("hexadecimal digits are visible ASCII");
+            let value = HeaderValue::try_from(id.to_string())
+                .expect("hexadecimal digits are visible ASCII");
             response.headers_mut().insert(SESSION, value);
         }
         return Ok(response);
@@ -137,7 +158,9 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     fn keep(mut self) -> SessionId {
-        self.id.take().expect("only this takes it, and it takes self")
+        self.id
+            .take()
+            .expect("only this takes it, and it takes self")
     }
 }
 
@@ -154,15 +177,22 @@ async fn batch(
     client: Arc<Client>,
     batch: Vec<Result<Message, Reject>>,
 ) -> Result<Response, Reject> {
-    let is_answered = |message: &Result<Message, Reject>| message.as_ref().map_or(true, |m| m.kind() == Kind::Request);
+    let is_answered = |message: &Result<Message, Reject>| {
+        message.as_ref().map_or(true, |m| m.kind() == Kind::Request)
+    };
     let answers = batch.iter().filter(|message| is_answered(message)).count();
     let call = Call::new(sessions, client, answers);
     for message in batch {
         match message {
-            Ok(message) if message.kind() == Kind::Request => call.client.send(message, &call.mailbox),
+            Ok(message) if message.kind() == Kind::Request => {
+                call.client.send(message, &call.mailbox)
+            }
             Ok(message) => call.client.send(message, call.client.outlet()),
             Err(reject) => {
-                call.mailbox.push(Delivery { kind: DeliveryKind::Answer, body: reject.body().into() });
+                call.mailbox.push(Delivery {
+                    kind: DeliveryKind::Answer,
+                    body: reject.body().into(),
+                });
             }
         }
     }
@@ -184,7 +214,12 @@ impl Call {
     fn new(sessions: &Sessions, client: Arc<Client>, answers: usize) -> Call {
         let mailbox = Mailbox::new(sessions.bridge().budget());
         let busy = client.busy();
-        Call { client, mailbox, answers, busy }
+        Call {
+            client,
+            mailbox,
+            answers,
+            busy,
+        }
     }
 
     /// JSON when nothing comes before the last answer, otherwise a stream.
@@ -217,8 +252,13 @@ impl Call {
     }
 
     fn stream(self, sessions: &Sessions, early: &[Delivery]) -> Response {
-        let origin = Origin::Post { unanswered: self.answers };
-        let stream = self.client.streams().begin(origin, self.mailbox, sessions.kept());
+        let origin = Origin::Post {
+            unanswered: self.answers,
+        };
+        let stream = self
+            .client
+            .streams()
+            .begin(origin, self.mailbox, sessions.kept());
         for delivery in early {
             stream.record(delivery, Instant::now());
         }
@@ -228,8 +268,12 @@ impl Call {
         } else {
             frames.keep_alive();
         }
-        Listening { carrier: stream.attach(0), _streaming: self.client.streaming(), _busy: Some(self.busy) }
-            .begin(frames)
+        Listening {
+            carrier: stream.attach(0),
+            _streaming: self.client.streaming(),
+            _busy: Some(self.busy),
+        }
+        .begin(frames)
     }
 }
 
@@ -242,7 +286,13 @@ fn single(delivery: Delivery) -> Response {
 }
 
 fn array(answers: &[Delivery]) -> Bytes {
-    let mut text = BytesMut::with_capacity(answers.iter().map(|answer| answer.body.len() + 1).sum::<usize>() + 1);
+    let mut text = BytesMut::with_capacity(
+        answers
+            .iter()
+            .map(|answer| answer.body.len() + 1)
+            .sum::<usize>()
+            + 1,
+    );
     for (n, answer) in answers.iter().enumerate() {
         text.put_u8(if n == 0 { b'[' } else { b',' });
         for piece in answer.body.pieces() {
@@ -260,27 +310,43 @@ fn get(sessions: &Arc<Sessions>, headers: &HeaderMap) -> Result<Response, Reject
     let client = client(sessions, headers)?;
     let streaming = client.streaming();
     if let Some(last) = headers.get(&LAST_EVENT) {
-        let last = last.to_str().ok().and_then(EventId::parse).ok_or(Reject::EventUnknown)?;
+        let last = last
+            .to_str()
+            .ok()
+            .and_then(EventId::parse)
+            .ok_or(Reject::EventUnknown)?;
         let stream = client.streams().find(last.stream);
         if let Some(stream) = stream {
             let carrier = stream.attach(last.number);
             let mut frames = Frames::default();
             frames.keep_alive();
-            return Ok(Listening { carrier, _streaming: streaming, _busy: None }.begin(frames));
+            return Ok(Listening {
+                carrier,
+                _streaming: streaming,
+                _busy: None,
+            }
+            .begin(frames));
         }
         // Whoever waits for an answer must learn that it won't come; a listener just listens on.
         if last.is_of_post() {
             return Err(Reject::EventUnknown);
         }
     }
-    let stream = client.streams().begin(Origin::Get, client.outlet().clone(), sessions.kept());
+    let stream = client
+        .streams()
+        .begin(Origin::Get, client.outlet().clone(), sessions.kept());
     let mut frames = Frames::default();
     if client.version_is(version::primes) {
         frames.priming(&stream.first_event());
     } else {
         frames.keep_alive();
     }
-    Ok(Listening { carrier: stream.attach(0), _streaming: streaming, _busy: None }.begin(frames))
+    Ok(Listening {
+        carrier: stream.attach(0),
+        _streaming: streaming,
+        _busy: None,
+    }
+    .begin(frames))
 }
 
 /// A client that listens on a stream.
@@ -304,10 +370,14 @@ impl Source for Listening {
 
 /// The session that the head names, in a revision that is served.
 fn client(sessions: &Sessions, headers: &HeaderMap) -> Result<Arc<Client>, Reject> {
-    let id = headers.get(&SESSION).ok_or(Reject::SessionMissing("Mcp-Session-Id"))?;
+    let id = headers
+        .get(&SESSION)
+        .ok_or(Reject::SessionMissing("Mcp-Session-Id"))?;
     let client = sessions.find(id.as_bytes(), Transport::Streamable)?;
     match headers.get(&VERSION) {
-        Some(version) if !version::is_supported(version.as_bytes()) => Err(Reject::Version(version::SUPPORTED_TEXT)),
+        Some(version) if !version::is_supported(version.as_bytes()) => {
+            Err(Reject::Version(version::SUPPORTED_TEXT))
+        }
         _ => Ok(client),
     }
 }

@@ -7,7 +7,9 @@ pub(super) const SUPPORTED_TEXT: &str = "2024-11-05, 2025-03-26, 2025-06-18 and 
 
 /// Whether a session can have this revision.
 pub(super) fn is_supported(version: &[u8]) -> bool {
-    SUPPORTED.iter().any(|supported| supported.as_bytes() == version)
+    SUPPORTED
+        .iter()
+        .any(|supported| supported.as_bytes() == version)
 }
 
 /// Only 2025-03-26 knows batches on this transport; 2025-06-18 took them back.

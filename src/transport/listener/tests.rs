@@ -31,11 +31,20 @@ impl Server {
             .route("/hello", get(async || "hello"))
             .route("/large", get(async || vec![b'x'; 64 << 20]))
             .route("/wait", get(async || std::future::pending::<()>().await))
-            .route("/refuse", post(async || axum::http::StatusCode::UNAUTHORIZED));
+            .route(
+                "/refuse",
+                post(async || axum::http::StatusCode::UNAUTHORIZED),
+            );
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        options.tasks.spawn(serve(listener, router, options.clone()));
-        Server { address, options, numbers }
+        options
+            .tasks
+            .spawn(serve(listener, router, options.clone()));
+        Server {
+            address,
+            options,
+            numbers,
+        }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -45,7 +54,9 @@ impl Server {
     async fn finish(self) {
         self.options.stop.cancel();
         self.options.tasks.close();
-        tokio::time::timeout(Duration::from_secs(5), self.options.tasks.wait()).await.expect("connections end");
+        tokio::time::timeout(Duration::from_secs(5), self.options.tasks.wait())
+            .await
+            .expect("connections end");
         assert_eq!(self.numbers.connections.get(), 0);
     }
 }
@@ -77,7 +88,12 @@ async fn hello(stream: &mut TcpStream) {
 
 fn quick() -> Timeouts {
     let short = Duration::from_millis(150);
-    Timeouts { head: short, idle: Duration::from_millis(600), stall: short, linger: Duration::from_secs(2) }
+    Timeouts {
+        head: short,
+        idle: Duration::from_millis(600),
+        stall: short,
+        linger: Duration::from_secs(2),
+    }
 }
 
 #[tokio::test]
@@ -87,7 +103,11 @@ async fn heads_over_the_limits_are_431() {
     let many: String = (0..=FIELDS).map(|n| format!("x{n}: y\r\n")).collect();
     for fields in [long, many] {
         let mut stream = server.connect().await;
-        ask(&mut stream, &format!("GET /hello HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).await;
+        ask(
+            &mut stream,
+            &format!("GET /hello HTTP/1.1\r\nHost: a\r\n{fields}\r\n"),
+        )
+        .await;
         let text = rest(&mut stream).await;
         assert!(text.starts_with("HTTP/1.1 431 "), "{text}");
     }
@@ -106,13 +126,19 @@ async fn a_head_must_come_in_time_but_an_idle_connection_may_wait() {
     assert_eq!(rest(&mut silent).await, "");
     assert_eq!(rest(&mut slow).await, "");
     let late = start.elapsed();
-    assert!(late >= Duration::from_millis(150) && late < Duration::from_millis(500), "{late:?}");
+    assert!(
+        late >= Duration::from_millis(150) && late < Duration::from_millis(500),
+        "{late:?}"
+    );
     tokio::time::sleep(Duration::from_millis(100)).await;
     hello(&mut kept).await;
     ask(&mut kept, "GET /hel").await;
     let start = Instant::now();
     assert_eq!(rest(&mut kept).await, "");
-    assert!(start.elapsed() < Duration::from_millis(500), "the rest of a head is not given the idle time");
+    assert!(
+        start.elapsed() < Duration::from_millis(500),
+        "the rest of a head is not given the idle time"
+    );
     server.finish().await;
 }
 
@@ -137,10 +163,17 @@ async fn a_response_that_is_not_read_ends_the_connection() {
     assert_eq!(&begin, b"HTTP/1.1 200");
     let start = Instant::now();
     while server.numbers.connections.get() > 0 {
-        assert!(start.elapsed() < Duration::from_secs(5), "the connection is still open");
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "the connection is still open"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert!(start.elapsed() >= Duration::from_millis(100), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(100),
+        "{:?}",
+        start.elapsed()
+    );
     server.finish().await;
 }
 
@@ -152,9 +185,15 @@ async fn a_connection_too_many_is_told_so() {
     let mut second = server.connect().await;
     hello(&mut second).await;
     let text = rest(&mut server.connect().await).await;
-    assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("Retry-After: 1"), "{text}");
+    assert!(
+        text.starts_with("HTTP/1.1 503 ") && text.contains("Retry-After: 1"),
+        "{text}"
+    );
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+    assert!(
+        head.contains(&format!("Content-Length: {}", body.len())),
+        "{head}"
+    );
     assert_eq!(server.numbers.connections_refused.get(), 1);
     drop(first);
     while server.numbers.connections.get() > 1 {
@@ -167,10 +206,24 @@ async fn a_connection_too_many_is_told_so() {
 
 #[tokio::test]
 async fn an_error_reaches_a_client_that_is_still_sending() {
-    let server = Server::start(9, Timeouts { linger: Duration::from_millis(500), ..Timeouts::default() }).await;
+    let server = Server::start(
+        9,
+        Timeouts {
+            linger: Duration::from_millis(500),
+            ..Timeouts::default()
+        },
+    )
+    .await;
     let mut stream = server.connect().await;
-    ask(&mut stream, "POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n").await;
-    stream.write_all(&vec![b'x'; 4_000_000]).await.expect("the server reads on");
+    ask(
+        &mut stream,
+        "POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n",
+    )
+    .await;
+    stream
+        .write_all(&vec![b'x'; 4_000_000])
+        .await
+        .expect("the server reads on");
     let text = rest(&mut stream).await;
     assert!(text.starts_with("HTTP/1.1 401 "), "{text}");
     server.finish().await;

@@ -53,10 +53,12 @@ impl Process {
         }
     }
 
-    /// Waits until it is gone, reaped included.
+    /// Waits until it is gone, reaped included; an orphan's corpse is the business of pid 1, which may take its time.
     pub(crate) async fn gone(&self) {
         until(format!("the end of {self:?}"), async || {
-            (!self.exists()).then_some(())
+            let now = Self::find(self.pid).filter(|now| now.started == self.started);
+            let left = now.filter(|now| now.state != 'Z' || now.parent != 1);
+            left.is_none().then_some(())
         })
         .await;
     }

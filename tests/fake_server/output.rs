@@ -1,0 +1,76 @@
+//! Where bytes leave the server: stdout, the record and the journal.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+use crate::Flags;
+
+/// The three places, each written whole lines at a time.
+#[derive(Debug)]
+pub(crate) struct Output {
+    stdout: Mutex<io::Stdout>,
+    record: Option<Mutex<File>>,
+    journal: Option<String>,
+    survive: bool,
+}
+
+impl Output {
+    pub(crate) fn new(flags: &Flags) -> Self {
+        Self {
+            stdout: Mutex::new(io::stdout()),
+            record: flags.record.as_deref().map(|path| Mutex::new(append(path))),
+            journal: flags.journal.clone(),
+            survive: flags.ignore_eof,
+        }
+    }
+
+    /// Writes `bytes` to stdout at once; others' bytes never come between them. Ends the process when nobody reads any more.
+    pub(crate) fn raw(&self, bytes: &[u8]) {
+        let mut stdout = self.stdout.lock().expect("no holder panics");
+        let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        if written.is_err() && !self.survive {
+            self.journal(&serde_json::json!({"event": "broken-pipe"}));
+            std::process::exit(1);
+        }
+    }
+
+    pub(crate) fn line(&self, line: &str) {
+        self.raw(format!("{line}\n").as_bytes());
+    }
+
+    pub(crate) fn notify(&self, method: &str, params: &Value) {
+        let params = params.to_string();
+        self.line(&format!(
+            r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#
+        ));
+    }
+
+    pub(crate) fn record(&self, line: &[u8]) {
+        if let Some(record) = &self.record {
+            let mut record = record.lock().expect("no holder panics");
+            record.write_all(line).expect("the record can be written");
+        }
+    }
+
+    pub(crate) fn journal(&self, event: &Value) {
+        if let Some(path) = &self.journal {
+            journal(path, event);
+        }
+    }
+}
+
+/// Appends one event to the journal; a single write, so that several processes can share it.
+pub(crate) fn journal(path: &str, event: &Value) {
+    let line = format!("{event}\n");
+    append(path)
+        .write_all(line.as_bytes())
+        .expect("the journal can be written");
+}
+
+fn append(path: &str) -> File {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.unwrap_or_else(|error| panic!("failed to open {path}: {error}"))
+}

@@ -1,3 +1,7 @@
-//! The `mcp-bridged` binary: parses arguments and turns the outcome into an exit code.
+//! The `mcp-bridged` binary: does what its arguments say and ends with the status that the outcome deserves.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mcp_bridged::cli::main()
+}

@@ -95,8 +95,11 @@ impl Supervisor {
     ///
     /// # Errors
     /// [`StartError`]; nothing was started then.
-    pub fn start(config: Config, shutdown: Shutdown) -> Result<Supervisor, StartError> {
-        let metrics = Metrics::new();
+    pub fn start(
+        config: Config,
+        shutdown: Shutdown,
+        metrics: Arc<Metrics>,
+    ) -> Result<Supervisor, StartError> {
         let connections = Connections::new(
             config.max_connections,
             config.max_connections_per_ip,

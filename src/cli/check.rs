@@ -1,0 +1,69 @@
+//! `check`: reads a configuration and looks for its commands; starts nothing.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{CheckArguments, output, status};
+use crate::config::{Config, Environment, Loaded};
+
+pub(super) fn check(arguments: CheckArguments) -> ExitCode {
+    let path = arguments.config.path();
+    let Loaded { config, warnings } = match Config::load(&path, &Environment::of_process()) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            if arguments.json {
+                let errors: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                output::line(&json!({ "valid": false, "errors": errors }).to_string());
+            }
+            output::error(&problems.to_string());
+            return ExitCode::from(status::CONFIG);
+        }
+    };
+    for warning in &warnings {
+        output::error(&format!("warning: {warning}"));
+    }
+    let bridges: Vec<_> = config
+        .bridges
+        .iter()
+        .map(|bridge| (bridge, bridge.command.resolve()))
+        .collect();
+    if arguments.json {
+        let bridges: Vec<_> = bridges
+            .iter()
+            .map(|(bridge, found)| {
+                json!({
+                    "bridge": bridge.name,
+                    "listen": bridge.listen.to_string(),
+                    "command": found.as_ref().ok().map(|path| path.to_string_lossy()),
+                    "error": found.as_ref().err().map(ToString::to_string),
+                    "unavailable": bridge.unavailable,
+                })
+            })
+            .collect();
+        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        output::line(
+            &json!({ "valid": true, "bridges": bridges, "warnings": warnings }).to_string(),
+        );
+        return ExitCode::SUCCESS;
+    }
+    let mut rows = vec![["BRIDGE", "LISTEN", "COMMAND"].map(str::to_owned).to_vec()];
+    for (bridge, found) in bridges {
+        let command = match (&bridge.unavailable, found) {
+            (Some(cure), _) => format!("unavailable: {cure}"),
+            (None, Ok(path)) => path.display().to_string(),
+            (None, Err(error)) => format!("not there: {error}"),
+        };
+        rows.push(vec![
+            bridge.name.clone(),
+            bridge.listen.to_string(),
+            command,
+        ]);
+    }
+    output::line(&format!(
+        "{} is valid\n\n{}",
+        path.display(),
+        output::table(&rows).trim_end()
+    ));
+    ExitCode::SUCCESS
+}

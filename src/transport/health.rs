@@ -125,7 +125,6 @@ mod tests {
             next_start: Some(now + Duration::from_millis(200)),
             cure: None,
             server: None,
-            tools: None,
         };
         assert_eq!(
             describe("db", &status, now).to_string(),

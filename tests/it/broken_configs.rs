@@ -43,7 +43,6 @@ fn every_problem_of_a_broken_file_is_reported_at_once() {
 }
 
 #[test]
-#[ignore = "needs the commands `check` and `serve`"]
 fn the_program_prints_every_problem_and_exits_with_78() {
     let mut wrong = Vec::new();
     for case in cases() {

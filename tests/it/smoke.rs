@@ -6,7 +6,6 @@ use serde_json::json;
 use crate::harness::{Connection, Daemon, Fake, Launch, Reply, Request, fake, http, proc};
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn an_sse_client_calls_a_tool() {
     let fake = fake::fake("isolation: shared", &["--tools", "3"]).await;
     fake.ready().await;
@@ -26,7 +25,6 @@ async fn an_sse_client_calls_a_tool() {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn a_streamable_client_calls_a_tool() {
     let fake = fake::fake("", &[]).await;
     let mut client = fake.streamable().await;
@@ -44,7 +42,6 @@ async fn a_streamable_client_calls_a_tool() {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn sigterm_leaves_nothing_behind() {
     let config = fake::config("", &["--grandchild", "--grandchild-setsid", "--daemon"]);
     let mut fake = Fake::launch(Launch {
@@ -64,7 +61,6 @@ async fn sigterm_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn the_admin_listener_knows_every_bridge() {
     let one = fake::entry("one", "", &[]);
     let two = fake::entry("two", "", &[]);
@@ -79,7 +75,6 @@ async fn the_admin_listener_knows_every_bridge() {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn a_crash_answers_the_call_and_the_session_goes_on() {
     let mut fake = fake::fake("isolation: shared", &[]).await;
     fake.ready().await;
@@ -110,7 +105,6 @@ async fn a_crash_answers_the_call_and_the_session_goes_on() {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn a_reload_adds_a_bridge_and_leaves_the_other_alone() {
     let fake = fake::fake("", &[]).await;
     fake.ready().await;
@@ -124,7 +118,6 @@ async fn a_reload_adds_a_bridge_and_leaves_the_other_alone() {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn a_cut_stream_is_resumed() {
     let fake = fake::fake("isolation: shared", &[]).await;
     let mut client = fake.streamable().await;
@@ -152,7 +145,6 @@ async fn a_cut_stream_is_resumed() {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn nonsense_on_the_socket_is_refused_and_closed() {
     let fake = fake::fake("", &[]).await;
     let mut connection = Connection::open(fake.addr()).await;

@@ -20,7 +20,6 @@ async fn demo(installed: &Installed) -> Served {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn the_python_sdk_uses_the_demo_server() {
     let Some(installed) = installed(&[PYTHON]) else {
         return;
@@ -32,7 +31,6 @@ async fn the_python_sdk_uses_the_demo_server() {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn the_typescript_sdk_uses_the_demo_server() {
     let Some(installed) = installed(&["node/node_modules/@modelcontextprotocol/sdk"]) else {
         return;
@@ -73,7 +71,6 @@ fn check_demo(facts: &Value) {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn the_typescript_sdk_uses_server_everything() {
     let needed = [EVERYTHING, "node/node_modules/@modelcontextprotocol/sdk"];
     let Some(installed) = installed(&needed) else {
@@ -102,7 +99,6 @@ async fn the_typescript_sdk_uses_server_everything() {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn rmcp_uses_the_demo_server() {
     let nothing = Installed {
         dir: PathBuf::new(),
@@ -127,7 +123,6 @@ async fn rmcp_uses_the_demo_server() {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn the_inspector_lists_and_calls() {
     let Some(installed) = installed(&[INSPECTOR]) else {
         return;

@@ -8,7 +8,6 @@ const SERVER: &str = "node/node_modules/.bin/mcp-server-everything";
 const DECLARE: &str = "roots,sampling,elicitation";
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn plain_and_full_clients_are_served_rightly_at_the_same_time() {
     let Some(installed) = installed(&[SERVER, PYTHON]) else {
         return;
@@ -71,7 +70,6 @@ fn check_full(facts: &Value, own: &str) {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn progress_of_equal_tokens_reaches_its_own_client() {
     let Some(installed) = installed(&[SERVER, PYTHON]) else {
         return;

@@ -14,7 +14,6 @@ const PAGE: &str =
     "<html><body><article><h1>Heron</h1><p>It stands in the water.</p></article></body></html>";
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn a_page_is_fetched() {
     let Some(installed) = installed(&[SERVER, PYTHON]) else {
         return;

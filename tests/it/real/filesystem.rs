@@ -10,7 +10,6 @@ use super::{PYTHON, installed, names, text};
 const SERVER: &str = "node/node_modules/.bin/mcp-server-filesystem";
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn files_are_written_and_read() {
     let Some(installed) = installed(&[SERVER, PYTHON]) else {
         return;
@@ -37,7 +36,6 @@ async fn files_are_written_and_read() {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn twenty_clients_read_what_they_wrote() {
     let Some(installed) = installed(&[SERVER, PYTHON]) else {
         return;

@@ -12,7 +12,6 @@ use super::{PYTHON, installed, text};
 const SERVER: &str = "servers/bin/mcp-server-git";
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn a_repository_is_read() {
     let Some(installed) = installed(&[SERVER, PYTHON]) else {
         return;

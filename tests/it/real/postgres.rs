@@ -25,7 +25,6 @@ struct Postgres {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn schemas_are_listed_and_sql_is_executed() {
     let Some(installed) = installed(&[SERVER, PYTHON]) else {
         return;
@@ -56,7 +55,6 @@ async fn schemas_are_listed_and_sql_is_executed() {
 }
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn twenty_clients_get_the_rows_that_they_asked_for() {
     let Some(installed) = installed(&[SERVER, PYTHON]) else {
         return;

@@ -7,7 +7,6 @@ use super::{PYTHON, installed, text};
 const SERVER: &str = "servers/bin/mcp-server-time";
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn times_are_told_and_converted() {
     let Some(installed) = installed(&[SERVER, PYTHON]) else {
         return;

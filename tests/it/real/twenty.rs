@@ -6,7 +6,6 @@ use super::{PYTHON, installed, text};
 use crate::harness::fake;
 
 #[tokio::test]
-#[ignore = "needs the daemon"]
 async fn nobody_sees_anothers_answer_progress_or_log() {
     let Some(installed) = installed(&[PYTHON]) else {
         return;

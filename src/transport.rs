@@ -1,7 +1,7 @@
 //! The HTTP side of a bridge: one listener, both transports, probes and metrics.
 //!
 //! [`Endpoint`] is what a bridge serves; its [`Endpoint::router`] goes to [`listener::serve`]. Each handler asks the
-//! [`guard`] first, then hands the request to its transport: [`legacy_sse`] and [`streamable`] differ in how long a
+//! [`guard`] first, then hands the request to its transport: `legacy_sse` and `streamable` differ in how long a
 //! session lives, where answers go and what a vanished client means. Errors of a request are [`Reject`]s until the last
 //! step, where they are counted and become responses. The data path has no layers, spans or look-ups beyond this.
 
@@ -20,6 +20,7 @@ mod sessions;
 mod socket;
 mod sse;
 mod streamable;
+mod streaming;
 mod version;
 
 use std::sync::Arc;
@@ -101,7 +102,7 @@ impl Endpoint {
         self.0.sessions.end_all();
     }
 
-    /// The routes of CONTRACT's table.
+    /// Its routes: both transports, catalogue, probes, metrics; everything else is a 404 in JSON.
     pub fn router(&self) -> Router {
         Router::new()
             .route("/mcp", any(mcp))

@@ -69,7 +69,7 @@ pub(super) fn open(
         quiet: None,
         timer: None,
     };
-    Ok(EventStream::new(frames, source).into_response())
+    Ok(EventStream::new(frames, source).into_long_response())
 }
 
 /// Takes a POST for the session in the query; the answer comes on its stream.

@@ -15,11 +15,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
-use hyper::Request;
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connections::{Connections, Permit};
 use super::socket::{Late, Progress, Socket, Watch};
+use super::streaming::{LongLived, Streaming};
 use crate::metrics::{BridgeMetrics, Refused};
 
 pub use super::socket::Timeouts;
@@ -149,55 +150,100 @@ fn start(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(bridge = &*options.name, %error, "failed to set TCP_NODELAY");
     }
-    let progress = Arc::new(Progress::default());
-    let socket = Socket::new(stream, progress.clone(), options.timeouts);
-    let router = TowerToHyperService::new(router);
-    let service = {
-        let progress = progress.clone();
-        service_fn(move |request: Request<Incoming>| {
-            progress.begin();
-            let (response, progress) = (router.call(request), progress.clone());
-            async move {
-                let response = response.await?;
-                let status = response.status();
-                progress.respond(status.is_client_error() || status.is_server_error());
-                Ok::<_, Infallible>(response.map(|body| Served { body, progress }))
-            }
-        })
-    };
-    let connection = builder.serve_connection(TokioIo::new(socket), service);
-    let (stop, kill, metrics) = (
-        options.stop.clone(),
-        options.kill.clone(),
-        options.metrics.clone(),
-    );
-    let mut watch = Watch::new(progress, options.timeouts);
-    options.tasks.spawn(async move {
-        let _permit = permit;
-        let mut connection = pin!(connection);
-        let mut stopped = pin!(stop.cancelled());
-        let mut stopping = false;
-        let served = std::future::poll_fn(|context| {
-            if !stopping && stopped.as_mut().poll(context).is_ready() {
-                stopping = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            if let Poll::Ready(outcome) = connection.as_mut().poll(context) {
-                return Poll::Ready(End::Closed(outcome));
-            }
-            watch.poll(context).map(End::Late)
-        });
-        tokio::select! {
-            end = served => note(&end, metrics.as_deref()),
-            () = kill.cancelled() => {}
-        }
-    });
+    options.tasks.spawn(converse(
+        stream,
+        permit,
+        builder.clone(),
+        router,
+        options.clone(),
+    ));
 }
 
-/// How a connection ended.
+/// Serves one connection until its end.
+async fn converse(
+    stream: TcpStream,
+    permit: Permit,
+    builder: http1::Builder,
+    router: Router,
+    options: Options,
+) {
+    let _permit = permit;
+    let progress = Arc::new(Progress::default());
+    let mut connection = builder.serve_connection(
+        TokioIo::new(Socket::new(stream, progress.clone(), options.timeouts)),
+        service(router, progress.clone()),
+    );
+    let mut watch = Watch::new(progress.clone(), options.timeouts);
+    let mut stopped = pin!(options.stop.cancelled());
+    let mut killed = pin!(options.kill.cancelled());
+    let mut stopping = false;
+    let end = std::future::poll_fn(|context| {
+        if killed.as_mut().poll(context).is_ready() {
+            return Poll::Ready(End::Killed);
+        }
+        if !stopping && stopped.as_mut().poll(context).is_ready() {
+            stopping = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(context) {
+            return Poll::Ready(End::Closed(outcome));
+        }
+        if let Some(response) = progress.handed_over() {
+            return Poll::Ready(End::HandedOver(response));
+        }
+        watch.poll(context).map(End::Late)
+    })
+    .await;
+    note(&end, options.metrics.as_deref());
+    drop(watch);
+    if let End::HandedOver(response) = end {
+        let socket = connection.into_parts().io.into_inner();
+        let mut streaming = Streaming::new(socket, response);
+        let outcome = std::future::poll_fn(|context| match killed.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => streaming.poll(context),
+        });
+        if let Err(error) = outcome.await {
+            tracing::trace!(%error, "stream broke off");
+        }
+    }
+}
+
+/// The router, with the socket told what goes on. A long-lived stream is handed to the connection's task, which takes the
+/// socket from hyper; not to an HTTP/1.0 client, which knows no chunks, nor while an earlier response is still on its way.
+fn service(
+    router: Router,
+    progress: Arc<Progress>,
+) -> impl hyper::service::HttpService<Incoming, ResBody = Served, Error = Infallible, Future: Send>
+{
+    let router = TowerToHyperService::new(router);
+    service_fn(move |request: Request<Incoming>| {
+        progress.begin();
+        let chunks = request.version() == Version::HTTP_11;
+        let has_body = !request.body().is_end_stream();
+        let (response, progress) = (router.call(request), progress.clone());
+        async move {
+            let mut response = response.await?;
+            if chunks
+                && progress.is_flushed()
+                && response.extensions_mut().remove::<LongLived>().is_some()
+            {
+                progress.hand_over(response);
+                return std::future::pending().await;
+            }
+            let status = response.status();
+            progress.respond(has_body && (status.is_client_error() || status.is_server_error()));
+            Ok::<_, Infallible>(response.map(|body| Served { body, progress }))
+        }
+    })
+}
+
+/// How a connection ended, as HTTP goes.
 enum End {
     Closed(hyper::Result<()>),
     Late(Late),
+    HandedOver(Response<Body>),
+    Killed,
 }
 
 fn note(end: &End, metrics: Option<&BridgeMetrics>) {
@@ -208,7 +254,7 @@ fn note(end: &End, metrics: Option<&BridgeMetrics>) {
             }
         }
         End::Closed(Err(error)) => tracing::trace!(%error, "connection broke off"),
-        End::Closed(Ok(())) | End::Late(Late::Request) => {}
+        End::Closed(Ok(())) | End::Late(Late::Request) | End::HandedOver(_) | End::Killed => {}
     }
 }
 

@@ -228,7 +228,7 @@ impl Sessions {
         let clients: Vec<_> = self.lock().values().cloned().collect();
         for client in clients {
             if client.is_over() || client.standing().idle(now).is_some_and(|time| time >= idle) {
-                tracing::debug!(bridge = self.bridge.name(), session = ?client.id, "session was idle too long");
+                tracing::debug!(bridge = self.bridge.name(), session = ?client.id, "session ended: idle too long, or its instance is gone");
                 self.end(client.id);
             } else {
                 client.streams().sweep(instant);
@@ -301,7 +301,15 @@ impl Client {
 
     /// A request counted by [`Client::asked`] is over.
     pub(super) fn answered(&self) {
-        self.requests.fetch_sub(1, Ordering::Relaxed);
+        // An answer to nothing must not make the count wrap.
+        let less = |count: usize| count.checked_sub(1);
+        if self
+            .requests
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_err()
+        {
+            tracing::debug!(session = ?self.id, "an answer that nobody asked for");
+        }
         self.touch();
     }
 

@@ -8,11 +8,13 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Response;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
@@ -52,6 +54,10 @@ pub(super) struct Progress {
     /// Bytes came while no request was served.
     heard: AtomicBool,
     linger: AtomicBool,
+    /// Something was written that was not flushed yet.
+    unflushed: AtomicBool,
+    handed: AtomicBool,
+    stream: Mutex<Option<Response<Body>>>,
 }
 
 impl Progress {
@@ -69,6 +75,28 @@ impl Progress {
     /// Its response is out.
     pub(super) fn end(&self) {
         self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether all earlier responses have left for the system.
+    pub(super) fn is_flushed(&self) -> bool {
+        !self.unflushed.load(Ordering::Relaxed)
+    }
+
+    /// Leaves a long-lived response to the task of the connection.
+    pub(super) fn hand_over(&self, response: Response<Body>) {
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+        self.handed.store(true, Ordering::Relaxed);
+    }
+
+    /// The response that was left.
+    pub(super) fn handed_over(&self) -> Option<Response<Body>> {
+        if !self.handed.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        self.stream
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     fn is_serving(&self) -> bool {
@@ -224,6 +252,7 @@ impl AsyncWrite for Socket {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.progress.unflushed.store(true, Ordering::Relaxed);
         let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
         this.unless_stalled(context, outcome)
     }
@@ -234,6 +263,7 @@ impl AsyncWrite for Socket {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.progress.unflushed.store(true, Ordering::Relaxed);
         let outcome = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
         this.unless_stalled(context, outcome)
     }
@@ -243,6 +273,8 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes when it has nothing left to write; a TCP socket has nothing to flush.
+        self.progress.unflushed.store(false, Ordering::Relaxed);
         Pin::new(&mut self.get_mut().stream).poll_flush(context)
     }
 

@@ -18,6 +18,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http_body::Frame;
 use tokio::time::{Instant, Sleep};
 
+use super::streaming::LongLived;
 use crate::jsonrpc::Body;
 
 /// Silence after which a comment is sent.
@@ -174,6 +175,13 @@ impl<S: Source> EventStream<S> {
     pub(super) fn into_response(self) -> Response {
         let mut response = Response::new(axum::body::Body::new(self));
         set_headers(response.headers_mut());
+        response
+    }
+
+    /// The same for a stream that waits for whatever may come, rather than for an answer.
+    pub(super) fn into_long_response(self) -> Response {
+        let mut response = self.into_response();
+        response.extensions_mut().insert(LongLived);
         response
     }
 

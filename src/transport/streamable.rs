@@ -271,7 +271,7 @@ impl Call {
         Listening {
             carrier: stream.attach(0),
             _streaming: self.client.streaming(),
-            _busy: Some(self.busy),
+            busy: Some(self.busy),
         }
         .begin(frames)
     }
@@ -323,7 +323,7 @@ fn get(sessions: &Arc<Sessions>, headers: &HeaderMap) -> Result<Response, Reject
             return Ok(Listening {
                 carrier,
                 _streaming: streaming,
-                _busy: None,
+                busy: None,
             }
             .begin(frames));
         }
@@ -344,7 +344,7 @@ fn get(sessions: &Arc<Sessions>, headers: &HeaderMap) -> Result<Response, Reject
     Ok(Listening {
         carrier: stream.attach(0),
         _streaming: streaming,
-        _busy: None,
+        busy: None,
     }
     .begin(frames))
 }
@@ -353,12 +353,18 @@ fn get(sessions: &Arc<Sessions>, headers: &HeaderMap) -> Result<Response, Reject
 struct Listening {
     carrier: Carrier,
     _streaming: Streaming,
-    _busy: Option<Busy>,
+    busy: Option<Busy>,
 }
 
 impl Listening {
     fn begin(self, frames: Frames) -> Response {
-        EventStream::new(frames, self).into_response()
+        let answers = self.busy.is_some();
+        let stream = EventStream::new(frames, self);
+        if answers {
+            stream.into_response()
+        } else {
+            stream.into_long_response()
+        }
     }
 }
 

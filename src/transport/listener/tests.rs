@@ -31,6 +31,8 @@ impl Server {
             .route("/hello", get(async || "hello"))
             .route("/large", get(async || vec![b'x'; 64 << 20]))
             .route("/wait", get(async || std::future::pending::<()>().await))
+            .route("/stream", get(async || long_lived(false)))
+            .route("/endless", get(async || long_lived(true)))
             .route(
                 "/refuse",
                 post(async || axum::http::StatusCode::UNAUTHORIZED),
@@ -59,6 +61,35 @@ impl Server {
             .expect("connections end");
         assert_eq!(self.numbers.connections.get(), 0);
     }
+}
+
+/// A stream of a small piece and a large one, that then ends or waits.
+struct Pieces {
+    pieces: Vec<Bytes>,
+    endless: bool,
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.pieces.pop() {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None if self.endless => Poll::Pending,
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+fn long_lived(endless: bool) -> Response<Body> {
+    let pieces = vec![Bytes::from(vec![b'x'; 5000]), Bytes::from_static(b"small")];
+    let mut response = Response::new(Body::new(Pieces { pieces, endless }));
+    response.extensions_mut().insert(LongLived);
+    response
 }
 
 /// Everything until the server closes.
@@ -245,5 +276,59 @@ async fn a_stop_frees_the_port_and_ends_idle_connections_but_no_request() {
     assert_eq!(server.numbers.connections.get(), 1);
     server.options.kill.cancel();
     assert_eq!(rest(&mut waiting).await, "");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_long_lived_stream_leaves_hyper_and_looks_the_same() {
+    let server = Server::start(9, Timeouts::default()).await;
+    let body = format!("5\r\nsmall\r\n1388\r\n{}\r\n0\r\n\r\n", "x".repeat(5000));
+    let mut stream = server.connect().await;
+    hello(&mut stream).await;
+    ask(&mut stream, "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let text = rest(&mut stream).await;
+    let (head, rest_of_it) = text.split_once("\r\n\r\n").unwrap();
+    let fields: Vec<_> = head
+        .split("\r\n")
+        .map(|line| line.split(": ").next().unwrap())
+        .collect();
+    assert_eq!(
+        fields,
+        ["HTTP/1.1 200 OK", "date", "connection", "transfer-encoding"]
+    );
+    assert_eq!(rest_of_it, body);
+
+    let mut old = server.connect().await;
+    ask(&mut old, "GET /stream HTTP/1.0\r\n\r\n").await;
+    let text = rest(&mut old).await;
+    assert!(
+        text.starts_with("HTTP/1.0 200 OK\r\n")
+            && text.ends_with(&format!("small{}", "x".repeat(5000))),
+        "{text}"
+    );
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_long_lived_stream_ends_with_its_client_or_by_kill() {
+    let server = Server::start(9, Timeouts::default()).await;
+    let mut begin = [0; 12];
+    for kill in [false, true] {
+        let mut stream = server.connect().await;
+        ask(&mut stream, "GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        stream.read_exact(&mut begin).await.unwrap();
+        assert_eq!(server.numbers.connections.get(), 1);
+        if kill {
+            server.options.kill.cancel();
+            assert!(
+                rest(&mut stream).await.ends_with("x\r\n"),
+                "no end is feigned"
+            );
+        }
+        drop(stream);
+        while server.numbers.connections.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
     server.finish().await;
 }

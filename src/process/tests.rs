@@ -238,6 +238,30 @@ async fn a_crash_of_the_leader_takes_its_family_along() {
 }
 
 #[tokio::test]
+async fn a_family_ends_without_a_trace_while_others_are_born() {
+    let births = async {
+        loop {
+            let child = spawner().spawn(spec("/bin/true", &[])).await.unwrap();
+            child.exited().await;
+        }
+    };
+    let ends = async {
+        for _ in 0..20 {
+            let mut watch = Watch::new();
+            let child = spawner().spawn(watch.script(FAMILY)).await.unwrap();
+            let pids = watch.pids(4).await;
+            child.kill_now();
+            soon(child.process.gone()).await;
+            assert_no_trace(&pids);
+        }
+    };
+    tokio::select! {
+        () = births => {}
+        () = ends => {}
+    }
+}
+
+#[tokio::test]
 async fn another_child_is_not_touched_by_the_end_of_one() {
     let mut watch = Watch::new();
     let one = spawner().spawn(sh("exit 0")).await.unwrap();
@@ -271,18 +295,24 @@ async fn a_spawn_that_nobody_waits_for_leaves_nothing() {
     let mut watch = Watch::new();
     let spawner = spawner();
     let spec = watch.script("echo $$ >&9; exec sleep 1000");
+    // A writer of ours: the child may never come to open the FIFO.
+    let writer = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(watch.path())
+        .unwrap();
     {
+        // Polled once, so that the order is given; the next spawn is served after it.
         let mut spawning = std::pin::pin!(spawner.spawn(spec));
-        let polled = std::future::poll_fn(|context| {
-            std::task::Poll::Ready(spawning.as_mut().poll(context).is_ready())
-        });
-        assert!(!polled.await);
-        // The order is given; the next spawn is served after it.
+        std::future::poll_fn(|context| {
+            drop(spawning.as_mut().poll(context));
+            std::task::Poll::Ready(())
+        })
+        .await;
     }
     let other = spawner.spawn(sh("exit 0")).await.unwrap();
     soon(other.exited()).await;
-    // Keeps the FIFO's reader from waiting for a first writer: the child may never have come to open it.
-    drop(std::fs::OpenOptions::new().write(true).open(watch.path()));
+    drop(writer);
     while soon(watch.lines.recv()).await.is_some() {}
 }
 

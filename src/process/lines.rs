@@ -3,7 +3,7 @@
 //! A buffer, an index to where the current line starts and one to where no newline has been looked for yet: each byte is
 //! searched once. A line is copied out when it is the smaller part of the buffer, so that no small message keeps a large
 //! buffer alive, and takes the buffer with it when it is the larger part, so that a large one is not copied. A line over
-//! the limit is not buffered: it is skipped up to its end while [`IdScanner`] looks for the `id` to answer.
+//! the limit is not buffered: it is skipped up to its end while `IdScanner` looks for the `id` to answer.
 
 mod id_scanner;
 

@@ -1,18 +1,18 @@
 //! Real children. What has to be dead is made to hold a FIFO open, so that its death is an event: end of file.
 
+mod watch_fifo;
+
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::io::Write;
 use std::process::Command;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
-use nix::sys::stat::Mode;
 use nix::unistd::Pid;
-use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
+use watch_fifo::Watch;
 
 /// Longer than anything here takes; what waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,53 +79,6 @@ async fn lines_of(child: &Child) -> Vec<String> {
 async fn output_of(spec: Spec) -> Vec<String> {
     let child = spawner().spawn(spec).await.unwrap();
     lines_of(&child).await
-}
-
-/// Says what was written to a FIFO, and when nobody is left who could write.
-struct Watch {
-    directory: TempDir,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Watch {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("fifo");
-        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
-        let (sender, lines) = mpsc::channel(100);
-        std::thread::spawn(move || {
-            // Waits for the first writer.
-            let fifo = BufReader::new(std::fs::File::open(path).unwrap());
-            for line in fifo.lines() {
-                sender.blocking_send(line.unwrap()).unwrap();
-            }
-        });
-        Self { directory, lines }
-    }
-
-    fn path(&self) -> String {
-        let path: &Path = self.directory.path();
-        path.join("fifo").to_str().unwrap().to_owned()
-    }
-
-    /// A script whose processes have the FIFO open as descriptor 9.
-    fn script(&self, rest: &str) -> Spec {
-        sh(&format!("exec 9>{}\n{rest}", self.path()))
-    }
-
-    /// The pids that the processes wrote.
-    async fn pids(&mut self, count: usize) -> Vec<i32> {
-        let mut pids = Vec::new();
-        for _ in 0..count {
-            let line = soon(self.lines.recv()).await.expect("it lives");
-            pids.push(line.parse().unwrap());
-        }
-        pids
-    }
-
-    async fn all_are_dead(&mut self) {
-        assert_eq!(soon(self.lines.recv()).await, None);
-    }
 }
 
 #[track_caller]

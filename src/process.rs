@@ -1,7 +1,7 @@
 //! Children: spawn, streams, stop, exit, reaping (SUPERVISION §8; the child parts of §1, §4 and §6).
 //!
 //! One thread, which lives as long as the process, makes all children: `PR_SET_PDEATHSIG` is bound to the *thread* that
-//! forked. A second one ([`reaper`]) sees every exit and removes what an ended child left behind. Both serve the whole
+//! forked. A second one (`reaper`) sees every exit and removes what an ended child left behind. Both serve the whole
 //! process, so [`Spawner::start`] always hands out the same. A child runs in a session of its own with nothing inherited
 //! but three pipes. [`lines`] cuts its stdout into messages, [`StderrTail`] keeps the end of its stderr.
 

@@ -3,13 +3,14 @@
 //! A buffer, an index to where the current line starts and one to where no newline has been looked for yet: each byte is
 //! searched once. A line is copied out when it is the smaller part of the buffer, so that no small message keeps a large
 //! buffer alive, and takes the buffer with it when it is the larger part, so that a large one is not copied. A line over
-//! the limit is not buffered: it is skipped up to its end while [`IdScanner`] looks for the `id` to answer.
+//! the limit is not buffered: it is skipped up to its end while `IdScanner` looks for the `id` to answer.
 
 mod id_scanner;
 
 use std::io;
 
 use bytes::{BufMut, Bytes};
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 use id_scanner::IdScanner;
@@ -37,8 +38,7 @@ pub enum Line {
     },
 }
 
-/// The framing of one stdout. To be used in turns: [`Lines::try_read`] when the pipe is readable, then
-/// [`Iterator::next`] until `None`, which means "no whole line yet" and not the end.
+/// The framing of one stdout. To be used in turns: [`Lines::read`], then [`Iterator::next`] until `None`, which means "no whole line yet" and not the end.
 #[derive(Debug)]
 pub struct Lines {
     max_message: usize,
@@ -74,24 +74,42 @@ impl Lines {
         }
     }
 
-    /// Reads once what is there, 8 to 256 KiB at most depending on what came before, and returns how much that was;
-    /// 0 is the end, after which [`Iterator::next`] gives the line that was not ended, if any.
+    /// Waits for something and reads it, 8 to 256 KiB at most depending on what came before, and returns how much it was;
+    /// 0 is the end, after which [`Iterator::next`] gives the line that was not ended, if any. One system call less per
+    /// message than waiting for readiness and [`Lines::try_read`].
+    ///
+    /// # Errors
+    /// What the pipe says.
+    ///
+    /// # Cancel safety
+    /// Dropped, it has read nothing.
+    pub async fn read(&mut self, from: &mut pipe::Receiver) -> io::Result<usize> {
+        self.make_room();
+        let mut room = (&mut self.buffer).limit(self.read);
+        let read = from.read_buf(&mut room).await?;
+        self.took(read);
+        Ok(read)
+    }
+
+    /// As [`Lines::read`], without waiting.
     ///
     /// # Errors
     /// What the pipe says; `WouldBlock` when nothing is there.
-    ///
-    /// # Cancel safety
-    /// Nothing waits here: await `from.readable()` first.
     pub fn try_read(&mut self, from: &pipe::Receiver) -> io::Result<usize> {
         self.make_room();
         let read = from.try_read_buf(&mut (&mut self.buffer).limit(self.read))?;
+        self.took(read);
+        Ok(read)
+    }
+
+    /// Adapts the next read to this one.
+    fn took(&mut self, read: usize) {
         self.ended = read == 0;
         if read == self.read {
             self.read = (self.read * 2).min(MAX_READ);
         } else if read < self.read / 4 {
             self.read = (self.read / 2).max(MIN_READ);
         }
-        Ok(read)
     }
 
     /// Moves the unfinished line to the front and makes place for one read behind it.

@@ -28,6 +28,8 @@ use super::tree::Snapshot;
 
 /// How long the processes of a dead child may take to die of SIGKILL before they are left alone.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to go on looking when a process was in the middle of an exec, which hides its environment.
+const DOUBT: Duration = Duration::from_millis(50);
 /// How often to look while something is dying: the end of a process that is not (yet) our own child raises no signal.
 const TICK: Duration = Duration::from_millis(10);
 /// How often one round looks for processes that were forked while it killed.
@@ -76,8 +78,9 @@ impl Reaper {
         std::thread::Builder::new()
             .name("reaper".into())
             .spawn(move || {
+                let mut found = HashSet::new();
                 loop {
-                    let round = catch_unwind(AssertUnwindSafe(|| served.round()));
+                    let round = catch_unwind(AssertUnwindSafe(|| served.round(&mut found)));
                     let wait = round.unwrap_or_else(|_| {
                         error!("the reaper panicked, going on");
                         Some(PATIENCE)
@@ -138,26 +141,23 @@ impl Reaper {
         let _ = (&self.waker).write(&[0]);
     }
 
-    /// Looks once at everything; returns in how much time to look again without being woken.
-    fn round(&self) -> Option<Duration> {
-        let mut dying = self.publish_exits();
-        let stray_zombie = sys::any_zombie().is_some_and(|pid| {
-            let known = lock(&self.registry).contains_key(&pid);
-            !known
-        });
+    /// Looks once at everything; returns in how much time to look again without being woken. `found` are the members of
+    /// dying children, kept until nothing is dying.
+    fn round(&self, found: &mut HashSet<i32>) -> Option<Duration> {
+        let dying = self.publish_exits();
+        let stray_zombie =
+            sys::any_zombie().is_some_and(|pid| !lock(&self.registry).contains_key(&pid));
         if dying.is_empty() && !stray_zombie {
             // A known zombie may hide strays behind it, but then it is among the dying.
+            found.clear();
             return None;
         }
-        let survivors = match self.sweep(&mut dying) {
-            Ok(survivors) => survivors,
-            Err(error) => {
-                warn!(%error, "failed to read /proc, descendants outside a process group are not found");
-                HashSet::new()
-            }
-        };
-        let pending_strays = self.reap_strays();
-        let waiting = self.finish(&dying, &survivors);
+        let look = self.sweep(&dying, found).unwrap_or_else(|error| {
+            warn!(%error, "failed to read /proc, descendants outside a process group are not found");
+            Look::default()
+        });
+        let pending_strays = self.reap_strays(found);
+        let waiting = self.finish(&dying, &look);
         (waiting || pending_strays).then_some(TICK)
     }
 
@@ -184,53 +184,57 @@ impl Reaper {
         dying
     }
 
-    /// Kills the members of `dying` until a look finds no new one. Returns the leaders of which something was alive at
-    /// the last look.
-    fn sweep(&self, dying: &mut [(i32, String)]) -> io::Result<HashSet<i32>> {
-        let mut killed = HashSet::new();
-        let mut survivors = HashSet::new();
+    /// Kills the members of `dying` until a look finds no new one. Returns that look.
+    fn sweep(&self, dying: &[(i32, String)], found: &mut HashSet<i32>) -> io::Result<Look> {
+        let mut look = Look::default();
         for _ in 0..SWEEPS {
             let mut snapshot = Snapshot::take()?;
-            let before = killed.len();
-            survivors.clear();
-            for (leader, marker) in dying.iter() {
+            let before = found.len();
+            look.survivors.clear();
+            for (leader, marker) in dying {
                 for member in snapshot.members(*leader, marker) {
-                    // Pids are given out in turn: this one was alive a moment ago and cannot be another process's yet.
-                    let _ = kill(Pid::from_raw(member), Signal::SIGKILL);
-                    killed.insert(member);
-                    survivors.insert(*leader);
+                    if !member.zombie {
+                        // Pids are given out in turn: this one lived a moment ago and is not another process's yet.
+                        let _ = kill(Pid::from_raw(member.pid), Signal::SIGKILL);
+                        look.survivors.insert(*leader);
+                    }
+                    found.insert(member.pid);
                 }
             }
-            if killed.len() == before {
+            look.in_doubt = snapshot.in_doubt();
+            if found.len() == before {
                 break;
             }
         }
-        Ok(survivors)
+        Ok(look)
     }
 
-    /// Reaps what was adopted. Returns whether something has to wait for a spawn in progress.
-    fn reap_strays(&self) -> bool {
+    /// Reaps what was adopted. Returns whether something has to wait for the end of a spawn.
+    fn reap_strays(&self, found: &mut HashSet<i32>) -> bool {
         let zombies: Vec<i32> = match Snapshot::take() {
             Ok(snapshot) => snapshot.zombies().collect(),
             Err(_) => sys::any_zombie().into_iter().collect(),
         };
-        // The lock comes after the look: a pid that was seen and is not in the registry now is nobody's.
-        let Ok(_no_spawn) = self.spawning.try_lock() else {
-            return zombies
-                .iter()
-                .any(|pid| !lock(&self.registry).contains_key(pid));
-        };
+        // The lock comes after the look: a pid that was seen, and is not in the registry although nothing is being
+        // spawned, is nobody's. A member of a dying child is not the one that is being spawned either.
+        let no_spawn = self.spawning.try_lock();
         let registry = lock(&self.registry);
+        let mut pending = false;
         for pid in zombies {
-            if !registry.contains_key(&pid) && is_ours(pid) {
+            if registry.contains_key(&pid) || !is_ours(pid) {
+                continue;
+            }
+            if found.remove(&pid) || no_spawn.is_ok() {
                 sys::reap(pid);
+            } else {
+                pending = true;
             }
         }
-        false
+        pending
     }
 
     /// Reaps the leaders that left nothing, or whose time is over. Returns whether others are waited for.
-    fn finish(&self, dying: &[(i32, String)], survivors: &HashSet<i32>) -> bool {
+    fn finish(&self, dying: &[(i32, String)], look: &Look) -> bool {
         let now = Instant::now();
         let mut waiting = false;
         let mut registry = lock(&self.registry);
@@ -238,25 +242,35 @@ impl Reaper {
             let Some(entry) = registry.get(pid) else {
                 continue;
             };
-            let Status::Ended(exit) = *entry.status.borrow() else {
-                waiting = true;
-                continue;
-            };
-            let over = entry.doomed_until.is_some_and(|until| now >= until);
-            if survivors.contains(pid) && !over {
-                waiting = true;
-                continue;
-            }
-            if survivors.contains(pid) {
-                warn!(pid, "processes of an ended server cannot be killed");
-            }
-            sys::reap(*pid);
-            if let Some(entry) = registry.remove(pid) {
-                entry.status.send_replace(Status::Gone(exit));
+            let status = *entry.status.borrow();
+            let left = entry
+                .doomed_until
+                .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+            let alive = look.survivors.contains(pid);
+            let in_doubt = look.in_doubt && left > PATIENCE - DOUBT;
+            match status {
+                Status::Ended(exit) if left.is_zero() || !(alive || in_doubt) => {
+                    if alive {
+                        warn!(pid, "processes of an ended server cannot be killed");
+                    }
+                    sys::reap(*pid);
+                    if let Some(entry) = registry.remove(pid) {
+                        entry.status.send_replace(Status::Gone(exit));
+                    }
+                }
+                _ => waiting = true,
             }
         }
         waiting
     }
+}
+
+/// What one look at `/proc` showed.
+#[derive(Debug, Default)]
+struct Look {
+    /// The leaders of which something was alive.
+    survivors: HashSet<i32>,
+    in_doubt: bool,
 }
 
 /// Kills everything that any child ever left, also what belongs to no child any more.

@@ -199,11 +199,8 @@ impl Log {
     }
 
     fn end_line(&mut self) {
-        if self.line.trim_ascii().is_empty() {
-            self.line.clear();
-            return;
-        }
-        if self.admit(Instant::now()) {
+        let blank = self.line.trim_ascii().is_empty();
+        if !blank && self.admit(Instant::now()) {
             let mut text = clean(&String::from_utf8_lossy(&self.line));
             if self.cut {
                 text.push('…');

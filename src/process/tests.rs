@@ -1,18 +1,18 @@
 //! Real children. What has to be dead is made to hold a FIFO open, so that its death is an event: end of file.
 
+mod watch_fifo;
+
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::io::Write;
 use std::process::Command;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
-use nix::sys::stat::Mode;
 use nix::unistd::Pid;
-use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
+use watch_fifo::Watch;
 
 /// Longer than anything here takes; what waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,53 +79,6 @@ async fn lines_of(child: &Child) -> Vec<String> {
 async fn output_of(spec: Spec) -> Vec<String> {
     let child = spawner().spawn(spec).await.unwrap();
     lines_of(&child).await
-}
-
-/// Says what was written to a FIFO, and when nobody is left who could write.
-struct Watch {
-    directory: TempDir,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Watch {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("fifo");
-        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
-        let (sender, lines) = mpsc::channel(100);
-        std::thread::spawn(move || {
-            // Waits for the first writer.
-            let fifo = BufReader::new(std::fs::File::open(path).unwrap());
-            for line in fifo.lines() {
-                sender.blocking_send(line.unwrap()).unwrap();
-            }
-        });
-        Self { directory, lines }
-    }
-
-    fn path(&self) -> String {
-        let path: &Path = self.directory.path();
-        path.join("fifo").to_str().unwrap().to_owned()
-    }
-
-    /// A script whose processes have the FIFO open as descriptor 9.
-    fn script(&self, rest: &str) -> Spec {
-        sh(&format!("exec 9>{}\n{rest}", self.path()))
-    }
-
-    /// The pids that the processes wrote.
-    async fn pids(&mut self, count: usize) -> Vec<i32> {
-        let mut pids = Vec::new();
-        for _ in 0..count {
-            let line = soon(self.lines.recv()).await.expect("it lives");
-            pids.push(line.parse().unwrap());
-        }
-        pids
-    }
-
-    async fn all_are_dead(&mut self) {
-        assert_eq!(soon(self.lines.recv()).await, None);
-    }
 }
 
 #[track_caller]
@@ -238,6 +191,30 @@ async fn a_crash_of_the_leader_takes_its_family_along() {
 }
 
 #[tokio::test]
+async fn a_family_ends_without_a_trace_while_others_are_born() {
+    let births = async {
+        loop {
+            let child = spawner().spawn(spec("/bin/true", &[])).await.unwrap();
+            child.exited().await;
+        }
+    };
+    let ends = async {
+        for _ in 0..20 {
+            let mut watch = Watch::new();
+            let child = spawner().spawn(watch.script(FAMILY)).await.unwrap();
+            let pids = watch.pids(4).await;
+            child.kill_now();
+            soon(child.process.gone()).await;
+            assert_no_trace(&pids);
+        }
+    };
+    tokio::select! {
+        () = births => {}
+        () = ends => {}
+    }
+}
+
+#[tokio::test]
 async fn another_child_is_not_touched_by_the_end_of_one() {
     let mut watch = Watch::new();
     let one = spawner().spawn(sh("exit 0")).await.unwrap();
@@ -271,18 +248,24 @@ async fn a_spawn_that_nobody_waits_for_leaves_nothing() {
     let mut watch = Watch::new();
     let spawner = spawner();
     let spec = watch.script("echo $$ >&9; exec sleep 1000");
+    // A writer of ours: the child may never come to open the FIFO.
+    let writer = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(watch.path())
+        .unwrap();
     {
+        // Polled once, so that the order is given; the next spawn is served after it.
         let mut spawning = std::pin::pin!(spawner.spawn(spec));
-        let polled = std::future::poll_fn(|context| {
-            std::task::Poll::Ready(spawning.as_mut().poll(context).is_ready())
-        });
-        assert!(!polled.await);
-        // The order is given; the next spawn is served after it.
+        std::future::poll_fn(|context| {
+            drop(spawning.as_mut().poll(context));
+            std::task::Poll::Ready(())
+        })
+        .await;
     }
     let other = spawner.spawn(sh("exit 0")).await.unwrap();
     soon(other.exited()).await;
-    // Keeps the FIFO's reader from waiting for a first writer: the child may never have come to open it.
-    drop(std::fs::OpenOptions::new().write(true).open(watch.path()));
+    drop(writer);
     while soon(watch.lines.recv()).await.is_some() {}
 }
 
@@ -452,7 +435,7 @@ async fn two_hundred_children_leave_no_descriptor_and_no_process() {
         )
         .output()
         .unwrap();
-        io::stderr().write_all(&counted.stdout).unwrap();
+        io::stderr().write_all(&counted.stderr).unwrap();
         assert!(counted.status.success());
         return;
     }
@@ -464,7 +447,6 @@ async fn two_hundred_children_leave_no_descriptor_and_no_process() {
         soon(child.stop(STEEP)).await;
         child.pid()
     };
-    run("exit 0").await;
     let before = descriptors();
     let mut pids = Vec::new();
     for n in 0..200 {

@@ -72,24 +72,27 @@ impl Snapshot {
         })
     }
 
-    /// The pids of the living processes that belong to the child `leader`, itself included.
-    pub(super) fn members(&mut self, leader: i32, marker: &str) -> Vec<i32> {
-        let mut members = HashSet::new();
+    /// The processes that belong to the child `leader`, itself and zombies included.
+    pub(super) fn members(&mut self, leader: i32, marker: &str) -> Vec<Entry> {
+        let mut members = Vec::new();
+        let mut pids = HashSet::new();
         for entry in &self.descendants {
             let belongs = entry.session == leader
                 || entry.group == leader
-                || members.contains(&entry.parent)
+                || pids.contains(&entry.parent)
                 || (!entry.zombie && marked(&mut self.environments, entry.pid, marker));
             if belongs {
-                members.insert(entry.pid);
+                pids.insert(entry.pid);
+                members.push(*entry);
             }
         }
-        let alive = |entry: &&Entry| !entry.zombie && members.contains(&entry.pid);
-        self.descendants
-            .iter()
-            .filter(alive)
-            .map(|entry| entry.pid)
-            .collect()
+        members
+    }
+
+    /// Whether there was a process that might have been a member, had its environment been readable. It is not for a
+    /// moment during an exec, and for ever when the process has none.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.environments.values().any(Vec::is_empty)
     }
 
     /// Zombies that wait for us: our own children, in whatever way they became ours.
@@ -187,7 +190,11 @@ mod tests {
                 (12, Vec::new()),
             ]),
         };
-        assert_eq!(snapshot.members(10, "x-1"), [10, 13, 11, 12]);
-        assert_eq!(snapshot.members(20, "x-12"), [20, 23]);
+        let mut pids = |leader, marker| -> Vec<i32> {
+            let members = snapshot.members(leader, marker);
+            members.iter().map(|member| member.pid).collect()
+        };
+        assert_eq!(pids(10, "x-1"), [10, 13, 11, 12]);
+        assert_eq!(pids(20, "x-12"), [20, 23]);
     }
 }

@@ -74,7 +74,7 @@ struct LogArguments {
     /// How log lines look; by default the file's `log.format`, else text on a terminal and JSON otherwise
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
-    /// What is logged: a level, or directives such as `info,mcp_bridged::bridge=debug`
+    /// What is logged: a level, or directives such as `info,mcp_bridged=debug`
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
 }

@@ -105,7 +105,8 @@ impl std::str::FromStr for Level {
 
     fn from_str(given: &str) -> Result<Self, BadLevel> {
         for part in given.split(',').map(str::trim) {
-            if !part.contains(['=', '[']) && part.parse::<LevelFilter>().is_err() {
+            let word = !part.contains(['=', '[']);
+            if part.is_empty() || (word && part.parse::<LevelFilter>().is_err()) {
                 return Err(BadLevel::Word(part.to_owned()));
             }
         }

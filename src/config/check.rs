@@ -206,7 +206,7 @@ mod tests {
                 "info",
                 "off",
                 "warn,mcp_bridged=debug",
-                "mcp_bridged::bridge=trace",
+                "hyper::proto=trace",
             ],
             &["", "inof", "INFO2", "info,", "a=loud", "info,x"],
         );

@@ -411,7 +411,7 @@ const GLOB: &str = "a glob such as `list_*`";
 const URL: &str = "a URL such as `https://mcp.example.org/db`";
 const ORIGIN: &str = "an origin such as `https://chat.example.org`";
 const AUTHORITY: &str = "a host such as `mcp.example.org` or `mcp:8080`";
-const LEVEL: &str = "`error`, `warn`, `info`, `debug`, `trace`, `off` or directives such as `info,mcp_bridged::bridge=debug`";
+const LEVEL: &str = "`error`, `warn`, `info`, `debug`, `trace`, `off` or directives such as `info,mcp_bridged=debug`";
 
 const fn key<T>(name: &'static str, kind: Kind<T>) -> Key<T> {
     Key { name, kind }

@@ -38,12 +38,15 @@ async fn a_streamable_client_calls_a_tool() {
     let (id, reply) = client.start("tools/call", &params).await;
     let (_, before) = reply.answer(id).await;
     assert_eq!(before.len(), 3);
-    assert_eq!(client.delete().await.status(), 200);
+    assert_eq!(client.delete().await.status(), 204);
 }
 
 #[tokio::test]
 async fn sigterm_leaves_nothing_behind() {
-    let config = fake::config("", &["--grandchild", "--grandchild-setsid", "--daemon"]);
+    let config = fake::config(
+        "isolation: shared",
+        &["--grandchild", "--grandchild-setsid", "--daemon"],
+    );
     let mut fake = Fake::launch(Launch {
         config,
         ..Launch::default()
@@ -106,10 +109,11 @@ async fn a_crash_answers_the_call_and_the_session_goes_on() {
 
 #[tokio::test]
 async fn a_reload_adds_a_bridge_and_leaves_the_other_alone() {
-    let fake = fake::fake("", &[]).await;
+    let fake = fake::fake("isolation: shared", &[]).await;
     fake.ready().await;
     let pid = fake.pids()[0];
-    let more = format!("{}{}", fake::config("", &[]), fake::entry("more", "", &[]));
+    let config = fake::config("isolation: shared", &[]);
+    let more = format!("{config}{}", fake::entry("more", "", &[]));
     fake.reload(&more);
     fake.until_logged("more").await;
     assert_eq!(fake.pids(), [pid]);
@@ -133,6 +137,8 @@ async fn a_cut_stream_is_resumed() {
     let (id, reply) = holder.start("tools/call", &emit).await;
     assert_eq!(reply.status(), 200);
     let mut stream = reply.stream();
+    let priming = stream.next().await;
+    assert_eq!(priming.data, "");
     let event = stream.next().await;
     assert_eq!(event.json()["params"]["progressToken"], 2);
     drop(stream);

@@ -192,7 +192,10 @@ impl<A: Clone> Mux<A> {
             let level = message
                 .part(message.envelope().level)
                 .and_then(Level::parse);
-            if !wanted.is_some_and(|wanted| level.is_none_or(|level| level >= wanted)) {
+            let Some(wanted) = wanted else {
+                return Incoming::Log(message);
+            };
+            if level.is_some_and(|level| level < wanted) {
                 return Incoming::Log(message);
             }
         }

@@ -163,7 +163,7 @@ log: { level: verbose, format: xml }
             "bridges.yaml:7:14: bridges.a.restart: found `no`, expected `always`, `on_failure` or `never`",
             "bridges.yaml:8:15: bridges.a.on_crash: found `Keep`, expected `keep` or `end`",
             "bridges.yaml:9:15: bridges.a.optional: found `yes`, expected `true` or `false`",
-            "bridges.yaml:10:15: log.level: found `verbose`, expected `error`, `warn`, `info`, `debug`, `trace`, `off` or directives such as `info,mcp_bridged::bridge=debug`: `verbose` is neither",
+            "bridges.yaml:10:15: log.level: found `verbose`, expected `error`, `warn`, `info`, `debug`, `trace`, `off` or directives such as `info,mcp_bridged=debug`: `verbose` is neither",
             "bridges.yaml:10:32: log.format: found `xml`, expected `auto`, `text` or `json`",
         ],
     },

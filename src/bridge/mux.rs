@@ -7,12 +7,16 @@
 //! What it keeps: every request that it accepts gets exactly one delivery that ends it, at the address it came with;
 //! nothing of one session ever reaches another.
 
+mod changes;
 mod client;
+mod doubt;
+mod generations;
 mod server;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,8 +24,11 @@ use super::mailbox::{Delivery, DeliveryKind, Refusal};
 use super::outbox::Outbox;
 use crate::config;
 use crate::jsonrpc::{ErrorObject, Message, RequestId};
-use crate::mcp::{ClientCapabilities, Level, Request, ServerNotification};
+use crate::mcp::{ClientCapabilities, Level, Request};
 use crate::metrics::{BridgeMetrics, MethodLabel, Outcome};
+use changes::{Lists, Untold};
+use doubt::Doubt;
+use subscriptions::Subscriptions;
 
 /// Requests of one session that may be in flight, so that one session can't use up the bridge's.
 pub(crate) const MAX_IN_FLIGHT_PER_SESSION: usize = 128;
@@ -29,11 +36,8 @@ pub(crate) const MAX_IN_FLIGHT_PER_SESSION: usize = 128;
 const MAX_ASKS_PER_SESSION: usize = 128;
 /// Progress may keep a request alive this long, and not longer.
 const LONGEST_REQUEST: Duration = Duration::from_secs(3600);
-/// list_changed notifications within this time become one.
-const COALESCE: Duration = Duration::from_millis(50);
-/// After a session's last answer a shared instance sends it nothing unasked for this long: LiteLLM loses a result that
-/// it has received when a notification arrives while it closes the session.
-const QUIET: Duration = Duration::from_millis(250);
+/// Requests of the bridge's own whose answers are waited for; beyond that nobody looks at them.
+const MAX_OWN: usize = 1024;
 /// Ids are integers that every JSON implementation keeps.
 const LARGEST_ID: u64 = (1 << 53) - 1;
 
@@ -128,13 +132,17 @@ pub(crate) struct Mux<A> {
     seats: HashMap<SessionKey, Seat<A>, foldhash::fast::RandomState>,
     /// The server's ids of requests that wait for a client's answer.
     asks: HashMap<RequestId, (SessionKey, u64)>,
-    /// The sessions that subscribed to a URI; its JSON text is the key.
-    subscribers: HashMap<Box<[u8]>, HashSet<SessionKey>>,
-    /// What the server was told last.
+    subscriptions: Subscriptions,
+    doubt: Doubt,
+    /// What the server was told last, unless it is unknown whether it listened.
     level: Option<Level>,
     /// The earliest deadline of a call, or earlier.
     nearest: Option<Instant>,
+    /// What the server said since changes were sent last.
+    changed: Lists,
     changes_due: Option<Instant>,
+    /// The last server is gone and the next one is not ready: there is nobody to be told anything.
+    between_generations: bool,
 }
 
 /// A request of a client that the server has not answered.
@@ -154,12 +162,12 @@ struct Call<A> {
     again: Option<Message>,
 }
 
-/// What a successful answer means besides itself.
+/// What an answer means besides itself.
 #[derive(Debug)]
 enum Then {
     Nothing,
-    Subscribed(Box<[u8]>),
-    LevelSet(Level),
+    Subscribed(Arc<str>),
+    LevelSet { asked: Level, before: Option<Level> },
     Initialized,
 }
 
@@ -170,9 +178,9 @@ struct Seat<A> {
     capabilities: ClientCapabilities,
     level: Option<Level>,
     in_flight: HashMap<RequestId, u64, foldhash::fast::RandomState>,
-    asks: HashMap<u64, Ask<A>>,
+    asks: BTreeMap<u64, Ask<A>>,
     next_ask: u64,
-    changed: [bool; ServerNotification::LISTS.len()],
+    untold: Untold,
     last_answer: Option<Instant>,
 }
 
@@ -182,6 +190,8 @@ struct Ask<A> {
     server_id: RequestId,
     token: Option<Box<[u8]>>,
     address: A,
+    /// The client's request that it was attributed to.
+    call: Option<u64>,
 }
 
 impl<A: Clone> Mux<A> {
@@ -199,10 +209,13 @@ impl<A: Clone> Mux<A> {
             own: HashMap::default(),
             seats: HashMap::default(),
             asks: HashMap::default(),
-            subscribers: HashMap::default(),
+            subscriptions: Subscriptions::default(),
+            doubt: Doubt::default(),
             level: None,
             nearest: None,
+            changed: Lists::default(),
             changes_due: None,
+            between_generations: false,
         }
     }
 
@@ -220,9 +233,9 @@ impl<A: Clone> Mux<A> {
                 capabilities: ClientCapabilities::default(),
                 level: None,
                 in_flight: HashMap::default(),
-                asks: HashMap::default(),
+                asks: BTreeMap::new(),
                 next_ask: 1,
-                changed: Default::default(),
+                untold: Untold::default(),
                 last_answer: None,
             },
         );
@@ -261,7 +274,9 @@ impl<A: Clone> Mux<A> {
         out: &mut Output<A>,
     ) {
         let k = self.mint();
-        self.own.insert(k, request);
+        if request != OwnRequest::Restore || self.own.len() < MAX_OWN {
+            self.own.insert(k, request);
+        }
         out.outbox.line(&[text(k).as_bytes()]);
     }
 
@@ -290,9 +305,8 @@ impl<A: Clone> Mux<A> {
                         "delivered": out.outbox.has_begun(call.position),
                     })),
                 };
-                if call.request != Request::Initialize {
-                    cancel_at_server(k, "request timed out", out);
-                }
+                cancel_at_server(k, &call, "request timed out", out);
+                self.gave_up(k, &call, now, out);
                 self.end_with(
                     call,
                     Outcome::Timeout,
@@ -309,145 +323,31 @@ impl<A: Clone> Mux<A> {
         }
     }
 
-    /// The generation is over: every call ends with the error that `error` makes of it (told whether any byte was
-    /// delivered), except those that may be asked again, which are returned for the next generation. Sessions,
-    /// subscriptions and log levels stay.
-    #[must_use]
-    pub(crate) fn generation_ended(
-        &mut self,
-        repeat: bool,
-        mut error: impl FnMut(bool) -> ErrorObject,
-        now: Instant,
-        out: &mut Output<A>,
-    ) -> Vec<Waiting<A>> {
-        let mut again = Vec::new();
-        for (_, mut call) in std::mem::take(&mut self.calls) {
-            if let Some(message) = call.again.take().filter(|_| repeat) {
-                if let Some(seat) = self.seats.get_mut(&call.session) {
-                    seat.in_flight.remove(&call.id);
-                }
-                again.push(Waiting {
-                    session: call.session,
-                    message,
-                    address: call.address,
-                    repeated: true,
-                });
-                continue;
-            }
-            let error = error(out.outbox.has_begun(call.position));
-            self.end_with(
-                call,
-                Outcome::ServerGone,
-                &error,
-                DeliveryKind::Answer,
-                now,
-                out,
-            );
+    /// What `call` would have meant is not to be known: nobody waits for its answer any more.
+    fn gave_up(&mut self, k: u64, call: &Call<A>, now: Instant, out: &mut Output<A>) {
+        if self.service == Service::Dedicated {
+            return;
         }
-        for seat in self.seats.values_mut() {
-            for (minted, ask) in seat.asks.drain() {
-                let text = format!(
-                    r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{minted},"reason":"MCP server ended"}}}}"#
-                );
-                out.deliver(
-                    &ask.address,
-                    DeliveryKind::Notification,
-                    bytes::Bytes::from(text),
-                );
+        self.doubt
+            .arises(k, call.session, call.request.may_ask(), now);
+        match &call.then {
+            Then::Subscribed(uri) if self.subscriptions.given_up(call.session, uri, k) => {
+                self.tell_uri("resources/unsubscribe", uri, out);
             }
+            Then::LevelSet { asked, before } => {
+                self.take_level_back(call.session, *asked, *before);
+            }
+            _ => {}
         }
-        self.asks.clear();
-        self.own.clear();
+    }
+
+    /// The server did not take over the level that `session` asked for, as far as is known.
+    fn take_level_back(&mut self, session: SessionKey, asked: Level, before: Option<Level>) {
         self.level = None;
-        self.nearest = None;
-        out.outbox = Outbox::default();
-        again
-    }
-
-    /// A new generation is ready: brings it to the log level and the subscriptions of the sessions that outlived the
-    /// last one, and tells them that lists may have changed, for each list that `has_list` says the server has.
-    pub(crate) fn restore(
-        &mut self,
-        has_list: impl Fn(&str) -> bool,
-        now: Instant,
-        out: &mut Output<A>,
-    ) {
-        if let Some(level) = self.most_verbose() {
-            self.tell_level(level, out);
-        }
-        let uris: Vec<Box<[u8]>> = self.subscribers.keys().cloned().collect();
-        for uri in uris {
-            self.own_request(
-                OwnRequest::Restore,
-                |k| uri_request(k, "resources/subscribe", &uri),
-                out,
-            );
-        }
-        for (list, (capability, _)) in ServerNotification::LISTS.iter().enumerate() {
-            if has_list(capability) {
-                self.list_changed(list, now, out);
-            }
-        }
-    }
-
-    fn most_verbose(&self) -> Option<Level> {
-        self.seats.values().filter_map(|seat| seat.level).min()
-    }
-
-    fn tell_level(&mut self, level: Level, out: &mut Output<A>) {
-        self.level = Some(level);
-        self.own_request(
-            OwnRequest::Restore,
-            |k| {
-                let level = level.name();
-                format!(r#"{{"jsonrpc":"2.0","id":{k},"method":"logging/setLevel","params":{{"level":"{level}"}}}}"#)
-            },
-            out,
-        );
-    }
-
-    fn list_changed(&mut self, list: usize, now: Instant, out: &mut Output<A>) {
-        for seat in self.seats.values_mut() {
-            if self.service == Service::Dedicated {
-                out.deliver(
-                    &seat.outlet,
-                    DeliveryKind::Notification,
-                    list_changed_text(list),
-                );
-            } else {
-                seat.changed[list] = true;
-                self.changes_due.get_or_insert(now + COALESCE);
-            }
-        }
-    }
-
-    fn send_changes(&mut self, now: Instant, out: &mut Output<A>) {
-        self.changes_due = None;
-        for seat in self
-            .seats
-            .values_mut()
-            .filter(|seat| seat.changed.contains(&true))
+        if let Some(seat) = self.seats.get_mut(&session)
+            && seat.level == Some(asked)
         {
-            if let Some(quiet_until) = seat
-                .last_answer
-                .map(|at| at + QUIET)
-                .filter(|until| *until > now)
-            {
-                self.changes_due = Some(
-                    self.changes_due
-                        .map_or(quiet_until, |due| due.min(quiet_until)),
-                );
-                continue;
-            }
-            for (list, changed) in std::mem::take(&mut seat.changed).into_iter().enumerate() {
-                if changed {
-                    out.deliver(
-                        &seat.outlet,
-                        DeliveryKind::Notification,
-                        list_changed_text(list),
-                    );
-                }
-            }
+            seat.level = before;
         }
     }
 
@@ -490,22 +390,29 @@ pub(crate) struct Waiting<A> {
     pub(crate) repeated: bool,
 }
 
-fn cancel_at_server<A>(k: u64, reason: &str, out: &mut Output<A>) {
+/// `initialize` is never cancelled.
+fn cancel_at_server<A>(k: u64, call: &Call<A>, reason: &str, out: &mut Output<A>) {
+    if call.request == Request::Initialize {
+        return;
+    }
     let text = format!(
         r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{k},"reason":"{reason}"}}}}"#
     );
     out.outbox.line(&[text.as_bytes()]);
 }
 
-fn uri_request(k: u64, method: &str, uri: &[u8]) -> String {
-    let uri = String::from_utf8_lossy(uri);
-    format!(r#"{{"jsonrpc":"2.0","id":{k},"method":"{method}","params":{{"uri":{uri}}}}}"#)
+/// As much of a name from outside as an error repeats.
+fn shown(name: &str) -> &str {
+    &name[..name.floor_char_boundary(100)]
 }
 
-fn list_changed_text(list: usize) -> bytes::Bytes {
-    format!(
-        r#"{{"jsonrpc":"2.0","method":"{}"}}"#,
-        ServerNotification::LISTS[list].1
-    )
-    .into()
+#[cfg(test)]
+impl<A> Mux<A> {
+    /// Whether nothing is remembered of any session.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+            && self.seats.is_empty()
+            && self.asks.is_empty()
+            && self.subscriptions.is_empty()
+    }
 }

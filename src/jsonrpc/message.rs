@@ -201,3 +201,6 @@ impl From<Bytes> for Body {
         Body([text, Bytes::new(), Bytes::new()])
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,29 @@
 //!
 //! The grammar is RFC 8259's. Depth is limited, keys that routing acts on may not come twice (a server that takes the
 //! last one where we took the first would let one session speak with another's token), and escaped spellings of keys
-//! (`"\u0069d"`) count as the key they spell.
+//! (`"\u0069d"`) count as the key they spell. For the same reason there may be no `ID` where `id` is meant: some servers'
+//! parsers ignore case.
+
+mod scanner;
 
 use std::borrow::Cow;
 
+use scanner::{Scanned, Scanner};
+
 /// Arrays and objects nested deeper than this are refused.
 pub const MAX_DEPTH: u32 = 128;
+
+/// Bytes of the JSON text of an id or a progress token, which are kept as long as their request is in flight.
+pub const MAX_ID: usize = 1024;
+/// Unknown members of one message, which are looked through for duplicates.
+const MAX_OTHERS: usize = 256;
+/// The members of a message.
+const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+/// The members of `params` that routing acts on besides `_meta`.
+const PARAMS: [&str; 5] = ["progressToken", "requestId", "uri", "level", "name"];
+
+/// What is wrong with a message that is JSON, once something is.
+type Fault = Option<Cow<'static, str>>;
 
 /// A half-open range of bytes in one message. Messages are far below 4 GiB, so 32 bits do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,7 +36,7 @@ pub struct Span {
 }
 
 impl Span {
-    fn new(start: usize, end: usize) -> Span {
+    pub(super) fn new(start: usize, end: usize) -> Span {
         let narrow =
             |at: usize| u32::try_from(at).expect("a scanner refuses texts of 4 GiB and more");
         Span {
@@ -45,7 +62,7 @@ impl Span {
 /// Where the parts of one JSON-RPC message stand. Values include their quotes; absent members are `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Envelope {
-    /// `id`: a string, a number, or `null`.
+    /// `id`: a string, a number, or `null`; at most [`MAX_ID`] bytes.
     pub id: Option<Span>,
     /// `method`, with quotes.
     pub method: Option<Span>,
@@ -55,9 +72,9 @@ pub struct Envelope {
     pub result: Option<Span>,
     /// `error`.
     pub error: Option<Span>,
-    /// `params._meta`, when it is an object.
+    /// `params._meta`, whatever its type.
     pub meta: Option<Span>,
-    /// `params._meta.progressToken`: what a request asks its progress to be called.
+    /// `params._meta.progressToken`: what a request asks its progress to be called; absent when it is `null`.
     pub meta_progress_token: Option<Span>,
     /// `params._meta["io.modelcontextprotocol/related-task"]`.
     pub related_task: Option<Span>,
@@ -105,7 +122,8 @@ pub enum ScanError {
 /// Reads `text` once and returns where its envelope stands.
 ///
 /// # Errors
-/// [`ScanError`], when the text is not one JSON object, or when a member that routing acts on is there twice.
+/// [`ScanError`], when the text is not one JSON object, or when a member that routing acts on is there twice, in two
+/// cases, or is no value for it.
 pub fn scan(text: &[u8]) -> Result<Envelope, ScanError> {
     let mut scanner = Scanner::new(text)?;
     scanner.whitespace();
@@ -120,7 +138,7 @@ pub fn scan(text: &[u8]) -> Result<Envelope, ScanError> {
     let mut envelope = Envelope::default();
     let mut version = None;
     let mut others: Vec<Cow<'_, [u8]>> = Vec::new();
-    let mut twice = None;
+    let mut fault = None;
     scanner.object(|scanner, key| {
         let slot = match key.as_ref() {
             b"jsonrpc" => &mut version,
@@ -130,18 +148,25 @@ pub fn scan(text: &[u8]) -> Result<Envelope, ScanError> {
             b"result" => &mut envelope.result,
             b"error" => &mut envelope.error,
             _ => {
-                if others.contains(&key) {
-                    twice = Some(String::from_utf8_lossy(&key).into_owned());
+                if let Some(name) = MEMBERS.into_iter().find(|name| resembles(&key, name)) {
+                    fault.get_or_insert_with(|| in_another_case(&key, name));
+                } else if others.len() == MAX_OTHERS {
+                    fault.get_or_insert_with(|| {
+                        format!("a message has at most {MAX_OTHERS} unknown members").into()
+                    });
+                } else if others.contains(&key) {
+                    fault.get_or_insert_with(|| twice("", &key));
+                } else {
+                    others.push(key);
                 }
-                others.push(key);
                 return scanner.value().map(drop);
             }
         };
         if slot.is_some() {
-            twice = Some(String::from_utf8_lossy(&key).into_owned());
+            fault.get_or_insert_with(|| twice("", &key));
         }
         if key.as_ref() == b"params" {
-            envelope.params = Some(scanner.params(&mut envelope, &mut twice)?);
+            envelope.params = Some(params(scanner, &mut envelope, &mut fault)?);
         } else {
             *slot = Some(scanner.value()?);
         }
@@ -149,29 +174,33 @@ pub fn scan(text: &[u8]) -> Result<Envelope, ScanError> {
     })?;
     scanner.end()?;
     envelope.has_line_break = scanner.line_break;
-    let invalid = |reason: Cow<'static, str>| ScanError::Invalid {
-        reason,
-        id: envelope.id,
-    };
-    if let Some(key) = twice {
-        return Err(invalid(format!("member {key:?} is there twice").into()));
+    let id = envelope.id.filter(|id| is_id(id.of(text)));
+    let invalid = |reason: Cow<'static, str>| Err(ScanError::Invalid { reason, id });
+    if envelope.id != id {
+        let reason = format!("an id is a string or a number of at most {MAX_ID} bytes");
+        return invalid(reason.into());
+    }
+    if let Some(reason) = fault {
+        return invalid(reason);
     }
     if version.map(|span| span.of(text)) != Some(b"\"2.0\"") {
-        return Err(invalid("member \"jsonrpc\" must be \"2.0\"".into()));
-    }
-    if let Some(id) = envelope.id
-        && !matches!(id.of(text)[0], b'"' | b'-' | b'0'..=b'9' | b'n')
-    {
-        return Err(ScanError::Invalid {
-            reason: "an id is a string or a number".into(),
-            id: None,
-        });
+        return invalid("member \"jsonrpc\" must be \"2.0\"".into());
     }
     if envelope
         .method
         .is_some_and(|method| method.of(text)[0] != b'"')
     {
-        return Err(invalid("member \"method\" must be a string".into()));
+        return invalid("member \"method\" must be a string".into());
+    }
+    if let Some(token) = envelope.meta_progress_token {
+        match token.of(text) {
+            b"null" => envelope.meta_progress_token = None,
+            token if token.len() > MAX_ID => {
+                let reason = format!("a progress token has at most {MAX_ID} bytes");
+                return invalid(reason.into());
+            }
+            _ => {}
+        }
     }
     Ok(envelope)
 }
@@ -192,27 +221,35 @@ pub fn array_elements(text: &[u8]) -> Result<Vec<Span>, ScanError> {
     Ok(elements)
 }
 
-/// The span of the value of `key` in the object `text`, if it is one and has it.
+/// The span of the value of `key` in the object `text`, if it is one and has it; the first, if it has several.
 pub fn member(text: &[u8], key: &str) -> Option<Span> {
-    members(text)
-        .into_iter()
-        .find(|(name, _)| name.as_ref() == key.as_bytes())
-        .map(|(_, value)| value)
+    let mut found = None;
+    each_member(text, |name, value| {
+        if found.is_none() && name.as_ref() == key.as_bytes() {
+            found = Some(value);
+        }
+    })?;
+    found
 }
 
 /// Keys (decoded) and value spans of the object `text`; empty when it is no object.
 pub fn members(text: &[u8]) -> Vec<(Cow<'_, [u8]>, Span)> {
-    let Ok(mut scanner) = Scanner::new(text) else {
-        return Vec::new();
-    };
     let mut found = Vec::new();
+    match each_member(text, |name, value| found.push((name, value))) {
+        Some(()) => found,
+        None => Vec::new(),
+    }
+}
+
+/// `None` when `text` does not begin with an object.
+fn each_member<'a>(text: &'a [u8], mut take: impl FnMut(Cow<'a, [u8]>, Span)) -> Option<()> {
+    let mut scanner = Scanner::new(text).ok()?;
     scanner.whitespace();
     let outcome = scanner.object(|scanner, key| {
-        let value = scanner.value()?;
-        found.push((key, value));
+        take(key, scanner.value()?);
         Ok(())
     });
-    if outcome.is_err() { Vec::new() } else { found }
+    outcome.ok()
 }
 
 /// What the JSON string `text` (with its quotes) says; `None` when it is no string or spells no Unicode text.
@@ -224,365 +261,108 @@ pub fn string_value(text: &[u8]) -> Option<Cow<'_, str>> {
     serde_json::from_slice(text).ok().map(Cow::Owned)
 }
 
-struct Scanner<'a> {
-    text: &'a [u8],
-    at: usize,
-    line_break: bool,
-    depth: u32,
-}
-
-type Scanned<T> = Result<T, ScanError>;
-
-impl<'a> Scanner<'a> {
-    fn new(text: &'a [u8]) -> Scanned<Scanner<'a>> {
-        if u32::try_from(text.len()).is_err() {
-            return Err(ScanError::Invalid {
-                reason: "a message is smaller than 4 GiB".into(),
-                id: None,
-            });
-        }
-        Ok(Scanner {
-            text,
-            at: 0,
-            line_break: false,
-            depth: 0,
-        })
+/// `params`: its span, with the places of the keys that routing acts on noted in `envelope`.
+fn params(scanner: &mut Scanner<'_>, envelope: &mut Envelope, fault: &mut Fault) -> Scanned<Span> {
+    if scanner.peek() != Some(b'{') {
+        return scanner.value();
     }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
-    fn unexpected<T>(&self) -> Scanned<T> {
-        let found = match self.peek() {
-            None => "end of text".into(),
-            Some(byte @ b' '..=b'~') => format!("{:?}", byte as char).into(),
-            Some(byte) => format!("byte 0x{byte:02x}").into(),
-        };
-        Err(ScanError::Syntax { at: self.at, found })
-    }
-
-    fn whitespace(&mut self) {
-        while let Some(byte) = self.peek() {
-            match byte {
-                b' ' | b'\t' => {}
-                b'\n' | b'\r' => self.line_break = true,
-                _ => break,
-            }
-            self.at += 1;
-        }
-    }
-
-    fn end(&mut self) -> Scanned<()> {
-        self.whitespace();
-        if self.at == self.text.len() {
-            Ok(())
-        } else {
-            self.unexpected()
-        }
-    }
-
-    /// The object at `self.at`; `member` reads each value, standing on its first byte.
-    fn object(
-        &mut self,
-        mut member: impl FnMut(&mut Self, Cow<'a, [u8]>) -> Scanned<()>,
-    ) -> Scanned<()> {
-        self.open(b'{')?;
-        self.whitespace();
-        if self.peek() == Some(b'}') {
-            return self.close();
-        }
-        loop {
-            let key = self.key()?;
-            member(self, key)?;
-            self.whitespace();
-            match self.peek() {
-                Some(b',') => {
-                    self.at += 1;
-                    self.whitespace();
+    let start = scanner.at;
+    let mut lookalikes = [false; PARAMS.len()];
+    scanner.object(|scanner, key| {
+        let slot = match key.as_ref() {
+            b"_meta" => &mut envelope.meta,
+            b"progressToken" => &mut envelope.progress_token,
+            b"requestId" => &mut envelope.request_id,
+            b"uri" => &mut envelope.uri,
+            b"level" => &mut envelope.level,
+            b"name" => &mut envelope.name,
+            _ => {
+                if resembles(&key, "_meta") {
+                    fault.get_or_insert_with(|| in_another_case(&key, "params._meta"));
                 }
-                Some(b'}') => return self.close(),
-                _ => return self.unexpected(),
-            }
-        }
-    }
-
-    /// The array at `self.at`; `element` reads each value, standing on its first byte.
-    fn array(&mut self, mut element: impl FnMut(&mut Self) -> Scanned<()>) -> Scanned<()> {
-        self.open(b'[')?;
-        self.whitespace();
-        if self.peek() == Some(b']') {
-            return self.close();
-        }
-        loop {
-            element(self)?;
-            self.whitespace();
-            match self.peek() {
-                Some(b',') => {
-                    self.at += 1;
-                    self.whitespace();
+                if let Some(at) = PARAMS.iter().position(|name| resembles(&key, name)) {
+                    lookalikes[at] = true;
                 }
-                Some(b']') => return self.close(),
-                _ => return self.unexpected(),
-            }
-        }
-    }
-
-    fn open(&mut self, bracket: u8) -> Scanned<()> {
-        if self.peek() != Some(bracket) {
-            return self.unexpected();
-        }
-        if self.depth == MAX_DEPTH {
-            return Err(ScanError::TooDeep { at: self.at });
-        }
-        self.depth += 1;
-        self.at += 1;
-        Ok(())
-    }
-
-    fn close(&mut self) -> Scanned<()> {
-        self.depth -= 1;
-        self.at += 1;
-        Ok(())
-    }
-
-    /// A key, decoded, and the colon behind it; stands on the value then.
-    fn key(&mut self) -> Scanned<Cow<'a, [u8]>> {
-        let span = self.string()?;
-        let quoted = span.of(self.text);
-        let inner = &quoted[1..quoted.len() - 1];
-        let key = if memchr::memchr(b'\\', inner).is_none() {
-            Cow::Borrowed(inner)
-        } else {
-            // A key with a lone surrogate spells nothing that we look for: its raw text will do.
-            match serde_json::from_slice::<String>(quoted) {
-                Ok(decoded) => Cow::Owned(decoded.into_bytes()),
-                Err(_) => Cow::Borrowed(inner),
+                return scanner.value().map(drop);
             }
         };
-        self.whitespace();
-        if self.peek() != Some(b':') {
-            return self.unexpected();
+        if slot.is_some() {
+            fault.get_or_insert_with(|| twice("params.", &key));
         }
-        self.at += 1;
-        self.whitespace();
-        Ok(key)
-    }
-
-    /// `params`: its span, with the places of the keys that routing acts on noted in `envelope`.
-    fn params(&mut self, envelope: &mut Envelope, twice: &mut Option<String>) -> Scanned<Span> {
-        if self.peek() != Some(b'{') {
-            return self.value();
-        }
-        let start = self.at;
-        self.object(|scanner, key| {
-            let slot = match key.as_ref() {
-                b"_meta" => &mut envelope.meta,
-                b"progressToken" => &mut envelope.progress_token,
-                b"requestId" => &mut envelope.request_id,
-                b"uri" => &mut envelope.uri,
-                b"level" => &mut envelope.level,
-                b"name" => &mut envelope.name,
-                _ => return scanner.value().map(drop),
-            };
-            if slot.is_some() {
-                *twice = Some(format!("params.{}", String::from_utf8_lossy(&key)));
-            }
-            if key.as_ref() == b"_meta" && scanner.peek() == Some(b'{') {
-                envelope.meta = Some(scanner.meta(envelope, twice)?);
-            } else {
-                *slot = Some(scanner.value()?);
-            }
-            Ok(())
-        })?;
-        Ok(Span::new(start, self.at))
-    }
-
-    fn meta(&mut self, envelope: &mut Envelope, twice: &mut Option<String>) -> Scanned<Span> {
-        let start = self.at;
-        self.object(|scanner, key| {
-            let slot = match key.as_ref() {
-                b"progressToken" => &mut envelope.meta_progress_token,
-                b"io.modelcontextprotocol/related-task" => &mut envelope.related_task,
-                _ => return scanner.value().map(drop),
-            };
-            if slot.is_some() {
-                *twice = Some(format!("params._meta.{}", String::from_utf8_lossy(&key)));
-            }
+        if key.as_ref() == b"_meta" {
+            envelope.meta = Some(meta(scanner, envelope, fault)?);
+        } else {
             *slot = Some(scanner.value()?);
-            Ok(())
-        })?;
-        Ok(Span::new(start, self.at))
-    }
-
-    /// Any value, without recursion: the kinds of the open brackets are the bits of one number.
-    fn value(&mut self) -> Scanned<Span> {
-        let start = self.at;
-        let outer = self.depth;
-        let mut objects: u128 = 0;
-        loop {
-            match self.peek() {
-                Some(b'"') => drop(self.string()?),
-                Some(b'-' | b'0'..=b'9') => self.number()?,
-                Some(b't') => self.literal(b"true")?,
-                Some(b'f') => self.literal(b"false")?,
-                Some(b'n') => self.literal(b"null")?,
-                Some(bracket @ (b'{' | b'[')) => {
-                    self.open(bracket)?;
-                    let bit = 1u128 << (self.depth - 1);
-                    self.whitespace();
-                    if bracket == b'{' {
-                        objects |= bit;
-                        if self.peek() != Some(b'}') {
-                            self.skip_key()?;
-                            continue;
-                        }
-                    } else {
-                        objects &= !bit;
-                        if self.peek() != Some(b']') {
-                            continue;
-                        }
-                    }
-                    self.close()?;
-                }
-                _ => return self.unexpected(),
-            }
-            loop {
-                if self.depth == outer {
-                    return Ok(Span::new(start, self.at));
-                }
-                let in_object = objects & (1u128 << (self.depth - 1)) != 0;
-                self.whitespace();
-                match (self.peek(), in_object) {
-                    (Some(b','), _) => {
-                        self.at += 1;
-                        self.whitespace();
-                        if in_object {
-                            self.skip_key()?;
-                        }
-                        break;
-                    }
-                    (Some(b'}'), true) | (Some(b']'), false) => self.close()?,
-                    _ => return self.unexpected(),
-                }
-            }
-        }
-    }
-
-    fn skip_key(&mut self) -> Scanned<()> {
-        self.string()?;
-        self.whitespace();
-        if self.peek() != Some(b':') {
-            return self.unexpected();
-        }
-        self.at += 1;
-        self.whitespace();
-        Ok(())
-    }
-
-    fn string(&mut self) -> Scanned<Span> {
-        if self.peek() != Some(b'"') {
-            return self.unexpected();
-        }
-        let start = self.at;
-        self.at += 1;
-        loop {
-            self.plain_run();
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(Span::new(start, self.at));
-                }
-                Some(b'\\') => {
-                    self.at += 1;
-                    match self.peek() {
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
-                            self.at += 1
-                        }
-                        Some(b'u') => {
-                            self.at += 1;
-                            for _ in 0..4 {
-                                if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
-                                    return self.unexpected();
-                                }
-                                self.at += 1;
-                            }
-                        }
-                        _ => return self.unexpected(),
-                    }
-                }
-                Some(0x20..) => self.at += 1,
-                _ => return self.unexpected(),
-            }
-        }
-    }
-
-    /// Moves over bytes that are neither quote, backslash nor control, eight at a time.
-    fn plain_run(&mut self) {
-        const ONES: u64 = 0x0101_0101_0101_0101;
-        const HIGHS: u64 = 0x8080_8080_8080_8080;
-        while let Some(chunk) = self.text[self.at..].first_chunk::<8>() {
-            let word = u64::from_le_bytes(*chunk);
-            let quote = word ^ (ONES * b'"' as u64);
-            let backslash = word ^ (ONES * b'\\' as u64);
-            let special = ((quote.wrapping_sub(ONES) & !quote)
-                | (backslash.wrapping_sub(ONES) & !backslash)
-                | (word.wrapping_sub(ONES * 0x20) & !word))
-                & HIGHS;
-            if special != 0 {
-                self.at += (special.trailing_zeros() / 8) as usize;
-                return;
-            }
-            self.at += 8;
-        }
-        while self
-            .peek()
-            .is_some_and(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
-        {
-            self.at += 1;
-        }
-    }
-
-    fn number(&mut self) -> Scanned<()> {
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        match self.peek() {
-            Some(b'0') => self.at += 1,
-            Some(b'1'..=b'9') => self.digits()?,
-            _ => return self.unexpected(),
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
-                self.at += 1;
-            }
-            self.digits()?;
         }
         Ok(())
-    }
-
-    fn digits(&mut self) -> Scanned<()> {
-        if !self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            return self.unexpected();
+    })?;
+    let found = [
+        envelope.progress_token,
+        envelope.request_id,
+        envelope.uri,
+        envelope.level,
+        envelope.name,
+    ];
+    for (at, name) in PARAMS.into_iter().enumerate() {
+        if lookalikes[at] && found[at].is_some() {
+            fault.get_or_insert_with(|| twice("params.", name.as_bytes()));
         }
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        Ok(())
     }
-
-    fn literal(&mut self, word: &[u8]) -> Scanned<()> {
-        for &byte in word {
-            if self.peek() != Some(byte) {
-                return self.unexpected();
-            }
-            self.at += 1;
-        }
-        Ok(())
-    }
+    Ok(Span::new(start, scanner.at))
 }
+
+fn meta(scanner: &mut Scanner<'_>, envelope: &mut Envelope, fault: &mut Fault) -> Scanned<Span> {
+    if scanner.peek() != Some(b'{') {
+        return scanner.value();
+    }
+    let start = scanner.at;
+    scanner.object(|scanner, key| {
+        let slot = match key.as_ref() {
+            b"progressToken" => &mut envelope.meta_progress_token,
+            b"io.modelcontextprotocol/related-task" => &mut envelope.related_task,
+            _ => {
+                if resembles(&key, "progressToken") {
+                    let name = "params._meta.progressToken";
+                    fault.get_or_insert_with(|| in_another_case(&key, name));
+                }
+                return scanner.value().map(drop);
+            }
+        };
+        if slot.is_some() {
+            fault.get_or_insert_with(|| twice("params._meta.", &key));
+        }
+        *slot = Some(scanner.value()?);
+        Ok(())
+    })?;
+    Ok(Span::new(start, scanner.at))
+}
+
+fn is_id(text: &[u8]) -> bool {
+    text.len() <= MAX_ID && matches!(text[0], b'"' | b'-' | b'0'..=b'9' | b'n')
+}
+
+/// Whether a parser that ignores case (Go's `encoding/json` does, by Unicode's simple folding) takes `key` for `name`.
+fn resembles(key: &[u8], name: &str) -> bool {
+    if key.is_ascii() {
+        return key.eq_ignore_ascii_case(name.as_bytes());
+    }
+    std::str::from_utf8(key).is_ok_and(|key| {
+        let plain = key.replace('\u{17f}', "s").replace('\u{212a}', "k");
+        plain.eq_ignore_ascii_case(name)
+    })
+}
+
+fn twice(place: &str, key: &[u8]) -> Cow<'static, str> {
+    format!("member \"{place}{}\" is there twice", shown(key)).into()
+}
+
+fn in_another_case(key: &[u8], name: &str) -> Cow<'static, str> {
+    format!("member \"{}\" is not \"{name}\"", shown(key)).into()
+}
+
+fn shown(key: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(&key[..key.len().min(64)])
+}
+
+#[cfg(test)]
+mod tests;

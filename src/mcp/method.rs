@@ -25,6 +25,8 @@ pub enum Request {
     List,
     /// `tasks/…`: nothing that a shared instance can keep apart.
     Task,
+    /// `notifications/…`: no request. A server that looks at the method alone would act on it as it stands.
+    Notification,
     /// Anything else.
     Other,
 }
@@ -43,6 +45,7 @@ impl Request {
             "tools/list" => Request::ListTools,
             "prompts/list" | "resources/list" | "resources/templates/list" => Request::List,
             _ if method.starts_with("tasks/") => Request::Task,
+            _ if method.starts_with("notifications/") => Request::Notification,
             _ => Request::Other,
         }
     }

@@ -1,10 +1,12 @@
 //! From a session to the server.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::subscriptions::MAX_URI;
 use super::{
-    Call, LONGEST_REQUEST, MAX_IN_FLIGHT_PER_SESSION, Mux, Output, OwnRequest, Service, SessionKey,
-    Then, cancel_at_server, uri_request,
+    Call, LONGEST_REQUEST, MAX_IN_FLIGHT_PER_SESSION, Mux, Output, Service, SessionKey, Then,
+    cancel_at_server, shown,
 };
 use crate::bridge::handshake::{Handshake, offered_version};
 use crate::bridge::mailbox::{DeliveryKind, Refusal};
@@ -71,22 +73,22 @@ impl<A: Clone> Mux<A> {
         let envelope = message.envelope();
         let span = envelope.id.expect("a request has an id");
         let level_text = level.map(|level| format!("\"{}\"", level.name()));
-        // The id, and at most one of progress token and level, without an allocation.
+        // Id, progress token and level, without an allocation.
         let mut edits = [Edit {
             span,
             with: decimal(k, &mut digits),
-        }; 2];
+        }; 3];
         let mut count = 1;
         if let Some(span) = envelope.meta_progress_token {
-            edits[1].span = span;
-            count = 2;
+            edits[count].span = span;
+            count += 1;
         }
         if let (Some(text), Some(span)) = (&level_text, envelope.level) {
-            edits[1] = Edit {
+            edits[count] = Edit {
                 span,
                 with: text.as_bytes(),
             };
-            count = 2;
+            count += 1;
         }
         let position = out.outbox.position();
         out.outbox.message(message, &mut edits[..count]);
@@ -98,6 +100,9 @@ impl<A: Clone> Mux<A> {
         let id = RequestId::new(id);
         if let Some(seat) = self.seats.get_mut(&session) {
             seat.in_flight.insert(id.clone(), k);
+        }
+        if let Then::Subscribed(uri) = &then {
+            self.subscriptions.asked(session, uri, k);
         }
         let call = Call {
             session,
@@ -157,20 +162,29 @@ impl<A: Clone> Mux<A> {
             return Verdict::Refuse(refusal, ErrorObject::new(code::OVERLOADED, text));
         }
         if request == Request::CallTool && !self.settings.tools.is_open() {
-            let name = message
-                .part(message.envelope().name)
-                .and_then(string_value)
-                .unwrap_or_default();
+            let name = message.part(message.envelope().name).and_then(string_value);
+            let Some(name) = name else {
+                return Verdict::invalid(code::INVALID_PARAMS, "params.name must be a string");
+            };
             if !self.settings.tools.permits(&name) {
-                return Verdict::invalid(code::INVALID_PARAMS, format!("unknown tool: {name}"));
+                let text = format!("unknown tool: {}", shown(&name));
+                return Verdict::invalid(code::INVALID_PARAMS, text);
             }
         }
         match (request, self.service) {
             (Request::Initialize, Service::Dedicated) => Verdict::Forward(Then::Initialized, None),
             (_, Service::Dedicated) => Verdict::Forward(Then::Nothing, None),
+            (Request::Initialize, _) => {
+                Verdict::invalid(code::INVALID_REQUEST, "the server is initialized already")
+            }
+            (Request::Notification, _) => {
+                let text = format!("{} is a notification: it has no id", shown(method));
+                Verdict::invalid(code::METHOD_NOT_FOUND, text)
+            }
             (Request::Task, _) => {
                 let text = format!(
-                    "{method} needs an instance of its own: declare the tasks capability in initialize"
+                    "{} needs an instance of its own: declare the tasks capability in initialize",
+                    shown(method)
                 );
                 Verdict::invalid(code::METHOD_NOT_FOUND, text)
             }
@@ -182,7 +196,8 @@ impl<A: Clone> Mux<A> {
         }
     }
 
-    /// The server is told the most verbose level that any session wants, and only when that changes.
+    /// The server is told the most verbose level that any session wants. When it was told that already and said yes, it
+    /// is not asked again.
     fn judge_level(&mut self, session: SessionKey, message: &Message) -> Verdict {
         let Some(level) = message
             .part(message.envelope().level)
@@ -193,17 +208,22 @@ impl<A: Clone> Mux<A> {
                 "params.level must be one of the protocol's eight levels",
             );
         };
-        let others = self
-            .seats
-            .iter()
-            .filter(|(key, _)| **key != session)
-            .filter_map(|(_, seat)| seat.level);
-        let verbose = others.min().map_or(level, |other| other.min(level));
-        if self.level == Some(verbose) {
-            self.set_level(session, level);
+        let Some(seat) = self.seats.get_mut(&session) else {
+            return Verdict::invalid(code::INVALID_REQUEST, "the session is over");
+        };
+        // Before the server has said yes, so that levels asked for at the same time are seen by each other.
+        let before = seat.level.replace(level);
+        let verbose = self.most_verbose().unwrap_or(level);
+        let unanswered = |call: &Call<A>| matches!(call.then, Then::LevelSet { .. });
+        if self.level == Some(verbose) && !self.calls.values().any(unanswered) {
             return Verdict::AnswerHere;
         }
-        Verdict::Forward(Then::LevelSet(level), Some(verbose))
+        self.level = Some(verbose);
+        let asked = level;
+        Verdict::Forward(
+            Then::LevelSet { asked, before },
+            (verbose != level).then_some(verbose),
+        )
     }
 
     /// The server hears of the first subscription to a URI and of the last unsubscription.
@@ -213,27 +233,30 @@ impl<A: Clone> Mux<A> {
         request: Request,
         message: &Message,
     ) -> Verdict {
-        let Some(uri) = message.part(message.envelope().uri).map(Box::<[u8]>::from) else {
-            return Verdict::invalid(code::INVALID_PARAMS, "params.uri is missing");
+        let uri = message.part(message.envelope().uri).and_then(string_value);
+        let Some(uri) = uri else {
+            return Verdict::invalid(code::INVALID_PARAMS, "params.uri must be a string");
         };
-        let Some(sessions) = self.subscribers.get_mut(&uri) else {
-            let then = if request == Request::Subscribe {
-                Then::Subscribed(uri)
+        if uri.len() > MAX_URI {
+            let text = format!("params.uri has more than {MAX_URI} bytes");
+            return Verdict::invalid(code::INVALID_PARAMS, text);
+        }
+        if request == Request::Unsubscribe {
+            return if self.subscriptions.leave(session, &uri) {
+                Verdict::Forward(Then::Nothing, None)
             } else {
-                Then::Nothing
+                Verdict::AnswerHere
             };
-            return Verdict::Forward(then, None);
-        };
-        if request == Request::Subscribe {
-            sessions.insert(session);
+        }
+        if let Err(limit) = self.subscriptions.admits(session, &uri) {
+            self.metrics.refused(Refused::InFlight);
+            return Verdict::invalid(code::OVERLOADED, limit);
+        }
+        let uri = Arc::<str>::from(uri);
+        if self.subscriptions.join(session, &uri) {
             return Verdict::AnswerHere;
         }
-        sessions.remove(&session);
-        if !sessions.is_empty() {
-            return Verdict::AnswerHere;
-        }
-        self.subscribers.remove(&uri);
-        Verdict::Forward(Then::Nothing, None)
+        Verdict::Forward(Then::Subscribed(uri), None)
     }
 
     /// The `initialize` of a session of a shared instance: answered from the kept handshake. Returns the revision agreed on.
@@ -277,9 +300,10 @@ impl<A: Clone> Mux<A> {
         let Some(seat) = self.seats.get(&session) else {
             return;
         };
-        match ClientNotification::of(&message.method()) {
-            ClientNotification::Initialized | ClientNotification::RootsChanged
-                if self.service != Service::Dedicated => {}
+        let shared = self.service != Service::Dedicated;
+        let method = message.method();
+        match ClientNotification::of(&method) {
+            ClientNotification::Initialized | ClientNotification::RootsChanged if shared => {}
             ClientNotification::Cancelled => self.cancelled_by_client(session, message, now, out),
             ClientNotification::Progress => {
                 let token = message.part(message.envelope().progress_token);
@@ -288,6 +312,10 @@ impl<A: Clone> Mux<A> {
                 } else {
                     self.metrics.dropped(Dropped::UnattributedNotification);
                 }
+            }
+            // A request's method without an id: a server might act on it all the same, and answer nobody.
+            ClientNotification::Other if shared && Request::of(&method) != Request::Other => {
+                self.metrics.dropped(Dropped::UnattributedNotification);
             }
             _ => out.outbox.message(message, &mut []),
         }
@@ -312,11 +340,11 @@ impl<A: Clone> Mux<A> {
         else {
             return self.metrics.dropped(Dropped::UnattributedNotification);
         };
-        if self
-            .calls
-            .get(&k)
-            .is_none_or(|call| call.request == Request::Initialize)
-        {
+        let Some(call) = self.calls.remove(&k) else {
+            return;
+        };
+        if call.request == Request::Initialize {
+            self.calls.insert(k, call);
             return;
         }
         let mut digits = [0; 20];
@@ -327,9 +355,7 @@ impl<A: Clone> Mux<A> {
                 with: decimal(k, &mut digits),
             }],
         );
-        let Some(call) = self.calls.remove(&k) else {
-            return;
-        };
+        self.gave_up(k, &call, now, out);
         let error = ErrorObject::new(code::INVALID_REQUEST, "request cancelled by the client");
         self.end_with(
             call,
@@ -364,20 +390,21 @@ impl<A: Clone> Mux<A> {
 
     /// The session is over: its calls are cancelled, what it was asked is answered, what it subscribed to is given up.
     pub(crate) fn close(&mut self, session: SessionKey, now: Instant, out: &mut Output<A>) {
-        let Some(mut seat) = self.seats.remove(&session) else {
+        let Some(seat) = self.seats.remove(&session) else {
             return;
         };
         let error = ErrorObject::new(
             code::INVALID_REQUEST,
             "the session ended before the answer came",
         );
-        for k in seat.in_flight.values() {
-            let Some(call) = self.calls.remove(k) else {
+        let mut in_flight: Vec<u64> = seat.in_flight.into_values().collect();
+        in_flight.sort_unstable();
+        for k in in_flight {
+            let Some(call) = self.calls.remove(&k) else {
                 continue;
             };
-            if call.request != Request::Initialize {
-                cancel_at_server(*k, "client disconnected", out);
-            }
+            cancel_at_server(k, &call, "client disconnected", out);
+            self.gave_up(k, &call, now, out);
             self.end_with(
                 call,
                 Outcome::Cancelled,
@@ -387,7 +414,7 @@ impl<A: Clone> Mux<A> {
                 out,
             );
         }
-        for (_, ask) in seat.asks.drain() {
+        for ask in seat.asks.into_values() {
             self.asks.remove(&ask.server_id);
             let gone = ErrorObject::new(
                 code::INTERNAL_ERROR,
@@ -396,23 +423,12 @@ impl<A: Clone> Mux<A> {
             out.outbox
                 .line(&[&gone.response(Some(ask.server_id.as_bytes()))]);
         }
-        if self.service == Service::Dedicated {
+        let given_up = self.subscriptions.close(session);
+        if self.between_generations || self.service == Service::Dedicated {
             return;
         }
-        let mut given_up = Vec::new();
-        self.subscribers.retain(|uri, sessions| {
-            let last = sessions.remove(&session) && sessions.is_empty();
-            if last {
-                given_up.push(uri.clone());
-            }
-            !last
-        });
         for uri in given_up {
-            self.own_request(
-                OwnRequest::Restore,
-                |k| uri_request(k, "resources/unsubscribe", &uri),
-                out,
-            );
+            self.tell_uri("resources/unsubscribe", &uri, out);
         }
         if seat.level.is_some()
             && let Some(level) = self
@@ -420,12 +436,6 @@ impl<A: Clone> Mux<A> {
                 .filter(|level| self.level != Some(*level))
         {
             self.tell_level(level, out);
-        }
-    }
-
-    pub(super) fn set_level(&mut self, session: SessionKey, level: Level) {
-        if let Some(seat) = self.seats.get_mut(&session) {
-            seat.level = Some(level);
         }
     }
 }

@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use super::client::decimal;
-use super::{Ask, Incoming, MAX_ASKS_PER_SESSION, Mux, Output, Service, SessionKey, Then};
+use super::generations::cancel_at_client;
+use super::{Ask, Incoming, MAX_ASKS_PER_SESSION, Mux, Output, Service, SessionKey, Then, shown};
+use crate::bridge::instance::MAX_QUEUED;
 use crate::bridge::mailbox::DeliveryKind;
-use crate::jsonrpc::{Edit, ErrorObject, Kind, Message, RequestId, code};
+use crate::jsonrpc::{Edit, ErrorObject, Kind, Message, RequestId, code, string_value};
 use crate::mcp::{Level, Request, ServerNotification, keep_tools};
 use crate::metrics::{Dropped, Outcome};
 
@@ -21,7 +23,7 @@ impl<A: Clone> Mux<A> {
             Kind::Answer => self.server_answer(message, now, out),
             Kind::Notification => self.server_notification(message, now, out),
             Kind::Request => {
-                self.ask(&message, out);
+                self.ask(&message, now, out);
                 Incoming::Done
             }
         }
@@ -37,11 +39,12 @@ impl<A: Clone> Mux<A> {
         out: &mut Output<A>,
     ) {
         self.metrics.dropped(Dropped::Oversize);
-        let Some(call) = id
-            .and_then(RequestId::integer)
-            .and_then(|k| self.calls.remove(&k))
-        else {
+        let Some(k) = id.and_then(RequestId::integer) else {
             return;
+        };
+        let Some(call) = self.calls.remove(&k) else {
+            self.own.remove(&k);
+            return self.doubt.ends(k);
         };
         let limit = self.settings.limits.max_message;
         let error = ErrorObject {
@@ -54,6 +57,8 @@ impl<A: Clone> Mux<A> {
                 "bytes": bytes, "limit": limit, "delivered": true,
             })),
         };
+        self.gave_up(k, &call, now, out);
+        self.doubt.ends(k);
         self.end_with(call, Outcome::Error, &error, DeliveryKind::Answer, now, out);
     }
 
@@ -70,6 +75,7 @@ impl<A: Clone> Mux<A> {
             if let Some(own) = self.own.remove(&k) {
                 return Incoming::Own(own, message);
             }
+            self.doubt.ends(k);
             let reason = if k <= self.next {
                 Dropped::LateAnswer
             } else {
@@ -99,15 +105,12 @@ impl<A: Clone> Mux<A> {
         out.deliver(&call.address, DeliveryKind::Answer, body);
         match call.then {
             Then::Initialized if ok => return Incoming::Initialized(message),
-            Then::Subscribed(uri) if ok && self.seats.contains_key(&call.session) => {
-                self.subscribers
-                    .entry(uri)
-                    .or_default()
-                    .insert(call.session);
+            Then::Subscribed(uri) if ok => self.subscriptions.granted(call.session, &uri),
+            Then::Subscribed(uri) if self.subscriptions.refused(call.session, &uri, k) => {
+                self.tell_uri("resources/unsubscribe", &uri, out);
             }
-            Then::LevelSet(level) if ok => {
-                self.set_level(call.session, level);
-                self.level = self.most_verbose();
+            Then::LevelSet { asked, before } if !ok => {
+                self.take_level_back(call.session, asked, before);
             }
             _ => {}
         }
@@ -132,12 +135,12 @@ impl<A: Clone> Mux<A> {
         let shared = self.service != Service::Dedicated;
         match ServerNotification::of(&message.method()) {
             ServerNotification::Progress => self.progress(&message, now, out),
-            ServerNotification::Log => return self.log(message, out),
+            ServerNotification::Log => return self.log(message, now, out),
             ServerNotification::Cancelled => self.cancelled_by_server(&message, out),
             ServerNotification::Updated if shared => self.updated(&message, out),
-            ServerNotification::ListChanged(list) if shared => self.list_changed(list, now, out),
-            _ => match self.unsolicited_address() {
-                Some(address) => out.deliver(
+            ServerNotification::ListChanged(list) if shared => self.list_changed(list, now),
+            _ => match self.unsolicited_owner(now) {
+                Some((_, address)) => out.deliver(
                     &address,
                     DeliveryKind::Notification,
                     message.editing(&mut []),
@@ -164,38 +167,33 @@ impl<A: Clone> Mux<A> {
     }
 
     fn updated(&mut self, message: &Message, out: &mut Output<A>) {
-        let uri = message.part(message.envelope().uri).unwrap_or_default();
-        let Some(sessions) = self.subscribers.get(uri) else {
+        let uri = message.part(message.envelope().uri).and_then(string_value);
+        let mut sessions = self
+            .subscriptions
+            .subscribers(uri.as_deref().unwrap_or_default())
+            .peekable();
+        if sessions.peek().is_none() {
             return self.metrics.dropped(Dropped::UnattributedNotification);
-        };
+        }
         let body = message.editing(&mut []);
-        for seat in sessions
-            .iter()
-            .filter_map(|session| self.seats.get(session))
-        {
+        for seat in sessions.filter_map(|session| self.seats.get(&session)) {
             out.deliver(&seat.outlet, DeliveryKind::Notification, body.clone());
         }
     }
 
     /// On a shared instance a log line goes to the session that owns the only live call, if that session has asked for
     /// lines of its level.
-    fn log(&mut self, message: Message, out: &mut Output<A>) -> Incoming {
-        let Some(address) = self.unsolicited_address() else {
+    fn log(&mut self, message: Message, now: Instant, out: &mut Output<A>) -> Incoming {
+        let Some((session, address)) = self.unsolicited_owner(now) else {
             return Incoming::Log(message);
         };
         if self.service != Service::Dedicated {
-            let wanted = self
-                .calls
-                .values()
-                .next()
-                .and_then(|call| self.seats.get(&call.session)?.level);
+            let wanted = self.seats.get(&session).and_then(|seat| seat.level);
             let level = message
                 .part(message.envelope().level)
                 .and_then(Level::parse);
-            let Some(wanted) = wanted else {
-                return Incoming::Log(message);
-            };
-            if level.is_some_and(|level| level < wanted) {
+            let wants = |wanted| level.is_none_or(|level| level >= wanted);
+            if !wanted.is_some_and(wants) {
                 return Incoming::Log(message);
             }
         }
@@ -226,46 +224,41 @@ impl<A: Clone> Mux<A> {
 
     /// A request of the server: `ping` is answered here, everything else goes to the session that it must be about, or
     /// is refused. Never guessed.
-    fn ask(&mut self, message: &Message, out: &mut Output<A>) {
+    fn ask(&mut self, message: &Message, now: Instant, out: &mut Output<A>) {
         let Some((span, id)) = message.envelope().id.zip(message.id()) else {
             return;
         };
+        if out.outbox.len() >= MAX_QUEUED {
+            // It asks and reads no answers.
+            return self.metrics.dropped(Dropped::UnroutableAsk);
+        }
         let method = message.method();
         if method == "ping" {
             return out
                 .outbox
                 .line(&[br#"{"jsonrpc":"2.0","id":"#, id, br#","result":{}}"#]);
         }
-        let Some((session, address)) = self.asked(&method) else {
-            self.metrics.dropped(Dropped::UnroutableAsk);
+        if self.asks.contains_key(id) {
+            let text = "a request with this id waits for an answer already";
+            return self.refuse_ask(id, code::INVALID_REQUEST, text, out);
+        }
+        let Some((session, address, call)) = self.asked(&method, now) else {
             let text = format!(
-                "{method} can't be routed: no single client's call is in progress that it could be about"
+                "{} can't be routed: no single client's call is in progress that it could be about",
+                shown(&method)
             );
-            return out
-                .outbox
-                .line(&[&ErrorObject::new(code::METHOD_NOT_FOUND, text).response(Some(id))]);
+            return self.refuse_ask(id, code::METHOD_NOT_FOUND, &text, out);
         };
-        let server_id = RequestId::new(id);
+        self.forget_moot_asks(session, out);
         let Some(seat) = self
             .seats
             .get_mut(&session)
             .filter(|seat| seat.asks.len() < MAX_ASKS_PER_SESSION)
         else {
-            self.metrics.dropped(Dropped::UnroutableAsk);
-            let error = ErrorObject::new(
-                code::INTERNAL_ERROR,
-                "too many requests wait for this client's answer",
-            );
-            return out.outbox.line(&[&error.response(Some(id))]);
+            let text = "too many requests wait for this client's answer";
+            return self.refuse_ask(id, code::INTERNAL_ERROR, text, out);
         };
-        if self.asks.contains_key(&server_id) {
-            self.metrics.dropped(Dropped::UnroutableAsk);
-            let error = ErrorObject::new(
-                code::INVALID_REQUEST,
-                "a request with this id waits for an answer already",
-            );
-            return out.outbox.line(&[&error.response(Some(id))]);
-        }
+        let server_id = RequestId::new(id);
         let minted = seat.next_ask;
         seat.next_ask += 1;
         let token = message
@@ -277,6 +270,7 @@ impl<A: Clone> Mux<A> {
                 server_id: server_id.clone(),
                 token,
                 address: address.clone(),
+                call,
             },
         );
         self.asks.insert(server_id, (session, minted));
@@ -288,10 +282,36 @@ impl<A: Clone> Mux<A> {
         );
     }
 
-    /// Whom a request of the server must be for: the owner of the only live call that may ask, if it declared that it
-    /// can be asked; on a dedicated instance its one session.
-    fn asked(&self, method: &str) -> Option<(SessionKey, A)> {
-        let mut calls = self.calls.values().filter(|call| call.request.may_ask());
+    fn refuse_ask(&self, id: &[u8], code: i32, text: &str, out: &mut Output<A>) {
+        self.metrics.dropped(Dropped::UnroutableAsk);
+        let error = ErrorObject::new(code, text);
+        out.outbox.line(&[&error.response(Some(id))]);
+    }
+
+    /// When a session has as many open requests of the server as it may, those go whose call is over.
+    fn forget_moot_asks(&mut self, session: SessionKey, out: &mut Output<A>) {
+        let Some(seat) = self
+            .seats
+            .get_mut(&session)
+            .filter(|seat| seat.asks.len() >= MAX_ASKS_PER_SESSION)
+        else {
+            return;
+        };
+        let calls = &self.calls;
+        let is_moot = |ask: &mut Ask<A>| ask.call.is_some_and(|k| !calls.contains_key(&k));
+        for (minted, ask) in seat.asks.extract_if(.., |_, ask| is_moot(ask)) {
+            self.asks.remove(&ask.server_id);
+            let error = ErrorObject::new(code::INTERNAL_ERROR, "the client did not answer");
+            out.outbox
+                .line(&[&error.response(Some(ask.server_id.as_bytes()))]);
+            cancel_at_client(minted, &ask.address, "its call is over", out);
+        }
+    }
+
+    /// Whom a request of the server must be for, and which call it is about: the owner of the only live call that may
+    /// ask, if it declared that it can be asked; on a dedicated instance its one session.
+    fn asked(&mut self, method: &str, now: Instant) -> Option<(SessionKey, A, Option<u64>)> {
+        let mut calls = self.calls.iter().filter(|(_, call)| call.request.may_ask());
         let only = match (calls.next(), calls.next()) {
             (Some(call), None) => Some(call),
             _ => None,
@@ -299,31 +319,36 @@ impl<A: Clone> Mux<A> {
         match self.service {
             Service::Dedicated => {
                 let (session, seat) = self.seats.iter().next()?;
-                Some((
-                    *session,
-                    only.map_or(&seat.outlet, |call| &call.address).clone(),
-                ))
+                let address = only.map_or(&seat.outlet, |(_, call)| &call.address);
+                Some((*session, address.clone(), only.map(|(k, _)| *k)))
             }
             Service::Shared { asks: false } => None,
             Service::Shared { asks: true } => {
-                let call = only?;
+                let (k, call) = only?;
                 let seat = self.seats.get(&call.session)?;
-                seat.capabilities
-                    .covers(method)
-                    .then(|| (call.session, call.address.clone()))
+                let sure = seat.capabilities.covers(method)
+                    && !self.doubt.about_others(call.session, true, now);
+                sure.then(|| (call.session, call.address.clone(), Some(*k)))
             }
         }
     }
 
-    /// Where a notification goes that names no call: the address of the only live call; on a dedicated instance
-    /// otherwise its session.
-    fn unsolicited_address(&self) -> Option<A> {
+    /// Whose a notification is that names no call, and where it goes: to the only live call; on a dedicated instance
+    /// otherwise to its session.
+    fn unsolicited_owner(&mut self, now: Instant) -> Option<(SessionKey, A)> {
         let mut calls = self.calls.values();
         if let (Some(call), None) = (calls.next(), calls.next()) {
-            return Some(call.address.clone());
+            let shared = self.service != Service::Dedicated;
+            if shared && self.doubt.about_others(call.session, false, now) {
+                return None;
+            }
+            return Some((call.session, call.address.clone()));
         }
         match self.service {
-            Service::Dedicated => self.seats.values().next().map(|seat| seat.outlet.clone()),
+            Service::Dedicated => {
+                let (session, seat) = self.seats.iter().next()?;
+                Some((*session, seat.outlet.clone()))
+            }
             Service::Shared { .. } => None,
         }
     }

@@ -33,6 +33,7 @@ pub use lines::{Line, Lines};
 pub use open_files::raise_open_files;
 pub use stderr::StderrTail;
 
+use crate::metrics::BridgeMetrics;
 use birth::Order;
 use reaper::{Reaper, Status};
 
@@ -63,6 +64,8 @@ pub struct Spec {
     pub open_files: Option<u64>,
     /// −20 to 19, absolute.
     pub nice: Option<i32>,
+    /// Where what it writes to stderr is counted.
+    pub metrics: Arc<BridgeMetrics>,
 }
 
 /// Why a child did not start.
@@ -180,12 +183,12 @@ impl Spawner {
     /// # Cancel safety
     /// A child whose spawn was dropped is killed.
     pub async fn spawn(&self, spec: Spec) -> Result<Child, SpawnError> {
-        let name = spec.name.clone();
+        let (name, metrics) = (spec.name.clone(), spec.metrics.clone());
         let born = birth::order(&self.orders, spec).await?;
         let stdin = pipe::Sender::from_owned_fd(born.stdin).map_err(SpawnError::from_io)?;
         let stdout = pipe::Receiver::from_owned_fd(born.stdout).map_err(SpawnError::from_io)?;
         let stderr = pipe::Receiver::from_owned_fd(born.stderr).map_err(SpawnError::from_io)?;
-        let stderr = StderrTail::start(stderr, name, born.process.pid(), &self.tracker);
+        let stderr = StderrTail::start(stderr, name, born.process.pid(), metrics, &self.tracker);
         Ok(Child {
             stdin: Some(stdin),
             stdout,

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
+use crate::metrics::Metrics;
 use watch_fifo::Watch;
 
 /// Longer than anything here takes; what waits longer has failed.
@@ -42,6 +43,7 @@ fn spec(program: &str, args: &[&str]) -> Spec {
         memory: None,
         open_files: None,
         nice: None,
+        metrics: Metrics::new().bridge("test"),
     }
 }
 

@@ -6,6 +6,10 @@
 
 mod broken_configs;
 mod harness;
+mod health;
 mod layering;
+mod orphans;
 mod real;
 mod smoke;
+mod stop;
+mod supervision;

@@ -5,11 +5,15 @@
 )]
 
 mod broken_configs;
+mod child_io;
+mod floods;
 mod harness;
 mod health;
 mod layering;
 mod orphans;
 mod real;
+mod restart_calls;
 mod smoke;
 mod stop;
 mod supervision;
+mod survival;

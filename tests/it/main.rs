@@ -6,6 +6,8 @@
 
 mod broken_configs;
 mod harness;
+mod http_guards;
 mod layering;
+mod legacy_sse;
 mod real;
 mod smoke;

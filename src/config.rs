@@ -19,6 +19,7 @@ mod keys;
 mod load;
 mod problem;
 mod read;
+mod redaction;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub use change::Change;
 pub use command::{Command, CommandError, ProcessLimits};
 pub use environment::Environment;
 pub use problem::{Place, Problem, Problems};
+pub use redaction::Redaction;
 pub use secret::Secret;
 pub use tools::ToolFilter;
 

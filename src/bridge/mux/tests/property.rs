@@ -15,7 +15,7 @@ use super::super::{Service, SessionKey, Waiting};
 use super::{ASKING, Bench, SHARED, To, message};
 use crate::bridge::mailbox::{Delivery, DeliveryKind};
 use crate::mcp::Level;
-use server::{Act, Ask, Work};
+use server::{Act, Ask, Work, can_sample, level};
 
 const SLOTS: usize = 4;
 const IDS: [&str; 6] = ["0", "1", "\"1\"", "1.0", "2", "9007199254740993"];
@@ -117,6 +117,8 @@ struct World {
     largest: u64,
     works: BTreeMap<u64, Work>,
     asks: Vec<Ask>,
+    /// Asks that reached nobody, by their ids: an error must come for each.
+    refusals: BTreeMap<String, usize>,
     subscribed: BTreeSet<String>,
     level: Option<Level>,
     // What clients believe.
@@ -126,14 +128,6 @@ struct World {
     /// A request for a level ended without an answer: whether it had an effect is not known.
     level_unknown: bool,
     minted: BTreeMap<u64, u64>,
-}
-
-fn can_sample(session: u64) -> bool {
-    !session.is_multiple_of(3)
-}
-
-fn level(name: &str) -> Level {
-    Level::parse(format!("\"{name}\"").as_bytes()).unwrap()
 }
 
 impl World {
@@ -154,6 +148,7 @@ impl World {
             largest: 0,
             works: BTreeMap::new(),
             asks: Vec::new(),
+            refusals: BTreeMap::new(),
             subscribed: BTreeSet::new(),
             level: None,
             granted: BTreeSet::new(),
@@ -243,6 +238,7 @@ impl World {
                 if std::mem::take(&mut self.up) {
                     self.works.clear();
                     self.asks.clear();
+                    self.refusals.clear();
                     self.subscribed.clear();
                     self.level = None;
                     self.waiting = self.bench.end_generation(repeat);
@@ -472,6 +468,8 @@ impl World {
             self.check_server();
         }
         assert!(self.sent.iter().all(|sent| sent.endings == 1));
+        assert!(self.refusals.values().all(|count| *count == 0));
+        assert!(self.asks.iter().all(|ask| ask.over), "{:?}", self.asks);
         assert!(self.bench.mux.is_empty(), "{:?}", self.bench.mux);
         assert_eq!(self.subscribed, BTreeSet::new(), "still subscribed");
     }

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::{URIS, World, level};
+use super::{URIS, World};
+use crate::mcp::Level;
 
 const ASK_IDS: [&str; 3] = ["1", "2", "\"a\""];
 
@@ -44,7 +45,8 @@ pub(super) struct Ask {
     pub(super) id: String,
     pub(super) session: u64,
     pub(super) given_to: Option<u64>,
-    pub(super) answered: bool,
+    /// It was answered, refused, or taken back.
+    pub(super) over: bool,
 }
 
 impl World {
@@ -125,13 +127,19 @@ impl World {
             return;
         }
         let from = value["result"]["from"].as_u64();
+        if from.is_none() {
+            assert!(value.get("error").is_some(), "{value}");
+            if let Some(refusals) = self.refusals.get_mut(id).filter(|count| **count > 0) {
+                *refusals -= 1;
+                return;
+            }
+        }
         let ask = self
             .asks
             .iter_mut()
-            .find(|ask| ask.id == id && !ask.answered && (from.is_none() || ask.given_to == from));
+            .find(|ask| ask.id == id && !ask.over && (from.is_none() || ask.given_to == from));
         let ask = ask.unwrap_or_else(|| panic!("an answer to nothing: {value}"));
-        ask.answered = true;
-        assert!(from.is_some() || value.get("error").is_some());
+        ask.over = true;
     }
 
     pub(super) fn act(&mut self, act: Act, n: usize) {
@@ -200,13 +208,22 @@ impl World {
                     id: id.clone(),
                     session: self.sent[serial].session,
                     given_to: None,
-                    answered: false,
+                    over: false,
                 });
                 self.say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"sampling/createMessage","params":{{"ask":{index},"_meta":{{"progressToken":"ask"}}}}}}"#));
+                let ask = &mut self.asks[index];
+                if ask.given_to.is_none() {
+                    ask.over = true;
+                    *self.refusals.entry(id).or_default() += 1;
+                }
             }
             (Act::TakeBack, _) if !self.asks.is_empty() => {
+                self.read();
                 let at = n % self.asks.len();
                 let id = self.asks[at].id.clone();
+                for ask in self.asks.iter_mut().filter(|ask| ask.id == id) {
+                    ask.over = true;
+                }
                 self.say(&format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#));
             }
             (Act::Log, Some((_, work))) => {
@@ -245,4 +262,13 @@ impl World {
         let subscribers: BTreeSet<u64> = subscribers.map(|(session, _)| *session).collect();
         assert_eq!(told, subscribers, "told of {uri}");
     }
+}
+
+/// Whether that session says that it can.
+pub(super) fn can_sample(session: u64) -> bool {
+    !session.is_multiple_of(3)
+}
+
+pub(super) fn level(name: &str) -> Level {
+    Level::parse(format!("\"{name}\"").as_bytes()).unwrap()
 }

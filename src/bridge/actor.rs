@@ -85,10 +85,12 @@ pub(crate) struct Actor {
     abandoned: bool,
 }
 
-/// A request that waits for the server to be ready, and how long.
+/// A request that waits for the server to be ready.
 #[derive(Debug)]
 struct Waiter {
     request: Waiting<Arc<Mailbox>>,
+    since: Instant,
+    /// It is refused then.
     until: Instant,
 }
 

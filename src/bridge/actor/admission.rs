@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -75,17 +76,7 @@ impl Actor {
             return self.pass(request, now);
         }
         let phase = self.status.borrow().phase;
-        let until = match phase {
-            Phase::Backoff => {
-                now + self
-                    .settings
-                    .timing
-                    .start_wait
-                    .min(self.settings.timing.request_timeout)
-            }
-            Phase::Quarantined | Phase::Unavailable | Phase::Stopped => now,
-            _ => now + self.settings.timing.init_timeout,
-        };
+        let until = now + self.patience(phase);
         if self.waiting.len() >= MAX_WAITING {
             let text = format!(
                 "{MAX_WAITING} requests wait for bridge {} already",
@@ -104,7 +95,34 @@ impl Actor {
         if until <= now {
             return self.refuse_unavailable(&request, now);
         }
-        self.waiting.push_back(Waiter { request, until });
+        self.waiting.push_back(Waiter {
+            request,
+            since: now,
+            until,
+        });
+    }
+
+    /// How long a request may wait in this phase.
+    fn patience(&self, phase: Phase) -> Duration {
+        let timing = &self.settings.timing;
+        let patience = match phase {
+            Phase::Backoff => timing.start_wait,
+            Phase::Quarantined | Phase::Unavailable | Phase::Stopped => Duration::ZERO,
+            _ => timing.init_timeout,
+        };
+        patience.min(timing.request_timeout)
+    }
+
+    /// The server is in another phase: those who wait get that phase's time, within their own. A request that is to be
+    /// repeated has a time of its own.
+    pub(super) fn set_patience(&mut self, phase: Phase, now: Instant) {
+        let until = now + self.patience(phase);
+        let request_timeout = self.settings.timing.request_timeout;
+        for waiter in &mut self.waiting {
+            if !waiter.request.repeated {
+                waiter.until = until.min(waiter.since + request_timeout);
+            }
+        }
     }
 
     /// Gives a request to the multiplexer, the server being ready for it.

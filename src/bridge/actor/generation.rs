@@ -139,6 +139,7 @@ impl Actor {
             self.site.metrics.restarted();
         }
         self.enter(Phase::Starting);
+        self.set_patience(Phase::Starting, Instant::now());
     }
 
     pub(super) fn not_spawned(&mut self, error: &SpawnError) {
@@ -350,6 +351,7 @@ impl Actor {
             .generation_ended(goes_on, error, now.into_std(), &mut self.out);
         self.waiting.extend(again.into_iter().map(|request| Waiter {
             request,
+            since: now,
             until: now + REPEAT_WITHIN,
         }));
         if dedicated || self.draining.is_some() {
@@ -360,7 +362,10 @@ impl Actor {
         }
         match verdict {
             Some(verdict) => self.after_failure(verdict, now),
-            None => self.enter(Phase::Stopped),
+            None => {
+                self.enter(Phase::Stopped);
+                self.refuse_all_waiting(now);
+            }
         }
     }
 
@@ -380,7 +385,10 @@ impl Actor {
         let start = now + verdict.delay();
         self.life = Life::Down(Some(start));
         match verdict {
-            Verdict::Retry(_) => self.enter(Phase::Backoff),
+            Verdict::Retry(_) => {
+                self.enter(Phase::Backoff);
+                self.set_patience(Phase::Backoff, now);
+            }
             Verdict::Quarantine(_) => {
                 self.enter(Phase::Quarantined);
                 self.refuse_all_waiting(now);

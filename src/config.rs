@@ -38,6 +38,7 @@ pub use environment::Environment;
 pub use problem::{Place, Problem, Problems};
 pub use secret::Secret;
 pub use tools::ToolFilter;
+pub(crate) use units::parse_duration;
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]

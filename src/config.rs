@@ -40,6 +40,7 @@ pub use problem::{Place, Problem, Problems};
 pub use redaction::Redaction;
 pub use secret::Secret;
 pub use tools::ToolFilter;
+pub(crate) use units::parse_duration;
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 pub use crate::metrics::TransportLabel as Transport;
-pub use mailbox::{Budget, Delivery, DeliveryKind, Mailbox, Reader, Refusal};
+pub use mailbox::{Answers, Budget, Delivery, DeliveryKind, Mailbox, Reader, Refusal};
 pub use session::Session;
 pub use start_gate::StartGate;
 pub use state::{LastExit, Phase, Status};

@@ -10,4 +10,6 @@ mod http_guards;
 mod layering;
 mod legacy_sse;
 mod real;
+mod resumption;
 mod smoke;
+mod streamable;

@@ -403,13 +403,19 @@ impl Actor {
     }
 
     fn end_sessions(&mut self, now: Instant) {
+        self.refuse_all_waiting(now);
+        let mut ended = Vec::new();
         for (session, facts) in self.facts.drain() {
             self.mux.close(session, now.into_std(), &mut self.out);
+            ended.push(facts);
+        }
+        // Their last answers first, then the end of their streams.
+        self.deliver();
+        for facts in ended {
             facts.end();
         }
         // There is no server that could read what closing sessions had to say to it.
         self.out.outbox = Outbox::default();
-        self.refuse_all_waiting(now);
     }
 
     fn refuse_all_waiting(&mut self, now: Instant) {

@@ -7,5 +7,6 @@
 mod broken_configs;
 mod harness;
 mod layering;
+mod passage;
 mod real;
 mod smoke;

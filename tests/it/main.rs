@@ -6,6 +6,7 @@
 
 mod broken_configs;
 mod harness;
+mod initialize;
 mod layering;
 mod passage;
 mod real;

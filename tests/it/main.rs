@@ -5,6 +5,7 @@
 )]
 
 mod broken_configs;
+mod cancellation;
 mod harness;
 mod initialize;
 mod layering;

@@ -4,11 +4,18 @@
     reason = "helpers of tests panic like the tests that they serve"
 )]
 
+mod asks;
 mod broken_configs;
 mod cancellation;
 mod harness;
+mod ids;
 mod initialize;
+mod isolation;
 mod layering;
+mod logging;
 mod passage;
+mod progress;
 mod real;
 mod smoke;
+mod subscriptions;
+mod tools_filter;

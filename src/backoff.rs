@@ -134,19 +134,28 @@ impl Jitter {
         Self(None)
     }
 
+    /// Another sequence for someone else, so that two that fail together do not start together.
+    #[must_use]
+    pub fn fork(&mut self) -> Self {
+        Self(self.0.as_mut().map(split_mix))
+    }
+
     fn spread(&mut self, delay: Duration) -> Duration {
         let Some(state) = &mut self.0 else {
             return delay;
         };
-        // SplitMix64
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = *state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        let percent_over_80 = (mixed % 41) as u32;
+        let percent_over_80 = (split_mix(state) % 41) as u32;
         delay * (80 + percent_over_80) / 100
     }
+}
+
+/// The next number of SplitMix64.
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]
@@ -272,5 +281,14 @@ mod tests {
         );
         assert!(delays.iter().any(|delay| delay.as_secs_f64() < 8.5));
         assert!(delays.iter().any(|delay| delay.as_secs_f64() > 11.5));
+    }
+
+    #[test]
+    fn two_bridges_that_fail_together_do_not_start_together() {
+        let mut jitter = Jitter::seeded(7);
+        let mut one = Backoff::new(jitter.fork());
+        let mut two = Backoff::new(jitter.fork());
+        let delays = |it: &mut Backoff| [(); 4].map(|()| it.failed(true).delay());
+        assert_ne!(delays(&mut one), delays(&mut two));
     }
 }

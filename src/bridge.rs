@@ -78,6 +78,7 @@ impl Site {
             memory: command.limits.memory,
             open_files: command.limits.open_files,
             nice: command.limits.nice,
+            redaction: config::Redaction::of(&command.env),
         })
     }
 }

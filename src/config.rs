@@ -19,6 +19,7 @@ mod keys;
 mod load;
 mod problem;
 mod read;
+mod redaction;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -36,8 +37,10 @@ pub use change::Change;
 pub use command::{Command, CommandError, ProcessLimits};
 pub use environment::Environment;
 pub use problem::{Place, Problem, Problems};
+pub use redaction::Redaction;
 pub use secret::Secret;
 pub use tools::ToolFilter;
+pub(crate) use units::parse_duration;
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]

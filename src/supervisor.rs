@@ -188,7 +188,7 @@ impl Supervisor {
             metrics: metrics.clone(),
             budget: self.budget.clone(),
             tracker: self.shutdown.tracker.clone(),
-            jitter: self.jitter.clone(),
+            jitter: self.jitter.fork(),
             drain: self.config.drain,
         };
         let bridge = Bridge::start(settings.clone(), site);

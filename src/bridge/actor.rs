@@ -5,7 +5,10 @@
 //! lives as long as its bridge and starts its server anew after a failure (SUPERVISION §1); a dedicated one belongs to
 //! one session and ends with it, or with its server.
 
+mod admission;
 mod generation;
+mod halt;
+mod output;
 mod report;
 
 use std::collections::{HashMap, VecDeque};
@@ -19,25 +22,21 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, error, info};
+use tracing::{debug, error};
 
 use super::handshake::Handshake;
-use super::instance::{Command, Facts, Halt, Orders, Queued};
-use super::mailbox::{Delivery, DeliveryKind, Mailbox, Refusal};
+use super::instance::{Command, Facts, Orders, Queued};
+use super::mailbox::Mailbox;
 use super::mux::{Mux, Output, Service, SessionKey, Waiting};
 use super::pool::{Pool, Slot};
 use super::start_gate::StartPermit;
 use super::state::{LastExit, Phase, Status};
 use crate::backoff::Backoff;
 use crate::config;
-use crate::jsonrpc::{ErrorObject, Kind, code};
-use crate::mcp::{ClientNotification, Request};
-use crate::metrics::{Dropped, Refused, StateLabel};
-use crate::process::{Child, Exit, Ladder, Process, SpawnError};
+use crate::metrics::{Dropped, StateLabel};
+use crate::process::{Child, Exit, Process, SpawnError};
 use generation::Generation;
 
-/// Requests that may wait for a server to be ready.
-const MAX_WAITING: usize = 128;
 /// Commands taken from the channel in one go.
 const BATCH: usize = 128;
 /// A repeated request is given up when no generation is ready by then.
@@ -86,10 +85,12 @@ pub(crate) struct Actor {
     abandoned: bool,
 }
 
-/// A request that waits for the server to be ready, and how long.
+/// A request that waits for the server to be ready.
 #[derive(Debug)]
 struct Waiter {
     request: Waiting<Arc<Mailbox>>,
+    since: Instant,
+    /// It is refused then.
     until: Instant,
 }
 
@@ -275,291 +276,6 @@ impl Actor {
         }
     }
 
-    fn command(&mut self, command: Command, now: Instant) {
-        match command {
-            Command::Open(session, facts) => {
-                self.mux.open(session, facts.outlet.clone());
-                self.facts.insert(session, facts);
-            }
-            Command::Beat => drop(self.queued.beats.fetch_add(1, Ordering::Relaxed)),
-            Command::Close(session) => {
-                self.waiting
-                    .retain(|waiter| waiter.request.session != session);
-                self.mux.close(session, now.into_std(), &mut self.out);
-                self.facts.remove(&session);
-                if matches!(self.role, Role::Dedicated { .. }) {
-                    self.halt(now);
-                }
-            }
-            Command::Message(session, message, address) => {
-                self.queued
-                    .incoming
-                    .fetch_sub(message.text().len(), Ordering::Relaxed);
-                match message.kind() {
-                    Kind::Request => {
-                        self.request(
-                            Waiting {
-                                session,
-                                message,
-                                address,
-                                repeated: false,
-                            },
-                            now,
-                        );
-                    }
-                    Kind::Notification if self.is_ready() => {
-                        self.mux
-                            .notification(session, &message, now.into_std(), &mut self.out);
-                    }
-                    Kind::Notification => self.notification_too_early(session, &message),
-                    Kind::Answer => self.mux.answer(session, &message, &mut self.out),
-                }
-            }
-        }
-    }
-
-    fn request(&mut self, request: Waiting<Arc<Mailbox>>, now: Instant) {
-        let method = request.message.method();
-        let class = Request::of(&method);
-        if class == Request::Ping {
-            return self.pass(request, now);
-        }
-        if self.draining.is_some() {
-            let error = self.shutting_down();
-            return self.refuse(&request, Refusal::ShuttingDown, &error, Refused::Draining);
-        }
-        if self.is_ready() || (class == Request::Initialize && self.takes_first_initialize()) {
-            return self.pass(request, now);
-        }
-        let phase = self.status.borrow().phase;
-        let until = match phase {
-            Phase::Backoff => {
-                now + self
-                    .settings
-                    .timing
-                    .start_wait
-                    .min(self.settings.timing.request_timeout)
-            }
-            Phase::Quarantined | Phase::Unavailable | Phase::Stopped => now,
-            _ => now + self.settings.timing.init_timeout,
-        };
-        if self.waiting.len() >= MAX_WAITING {
-            let text = format!(
-                "{MAX_WAITING} requests wait for bridge {} already",
-                self.settings.name
-            );
-            let refusal = Refusal::Overloaded {
-                retry_after: self.retry_after(now),
-            };
-            return self.refuse(
-                &request,
-                refusal,
-                &ErrorObject::new(code::OVERLOADED, text),
-                Refused::QueueFull,
-            );
-        }
-        if until <= now {
-            return self.refuse_unavailable(&request, now);
-        }
-        self.waiting.push_back(Waiter { request, until });
-    }
-
-    /// Gives a request to the multiplexer, the server being ready for it.
-    fn pass(&mut self, request: Waiting<Arc<Mailbox>>, now: Instant) {
-        let Waiting {
-            session,
-            message,
-            address,
-            repeated,
-        } = request;
-        let initialize = Request::of(&message.method()) == Request::Initialize;
-        if initialize && matches!(self.role, Role::Dedicated { .. }) {
-            self.expect_initialize(now);
-        }
-        if let (Role::Shared { .. }, true, Some(handshake)) =
-            (&self.role, initialize, &self.handshake)
-        {
-            let now = now.into_std();
-            let agreed =
-                self.mux
-                    .initialize(session, &message, &address, handshake, now, &mut self.out);
-            if let (Some(agreed), Some(facts)) = (agreed, self.facts.get(&session)) {
-                // A second initialize changes nothing.
-                let _first = facts.version.set(agreed);
-            }
-            return;
-        }
-        self.mux.request(
-            session,
-            &message,
-            address,
-            repeated,
-            now.into_std(),
-            &mut self.out,
-        );
-    }
-
-    /// Only what concerns a request that waits here still means something.
-    fn notification_too_early(&mut self, session: SessionKey, message: &crate::jsonrpc::Message) {
-        if ClientNotification::of(&message.method()) != ClientNotification::Cancelled {
-            return;
-        }
-        let id = message.part(message.envelope().request_id);
-        let Some(at) = self.waiting.iter().position(|waiter| {
-            waiter.request.session == session && waiter.request.message.id() == id
-        }) else {
-            return self.site.metrics.dropped(Dropped::UnattributedNotification);
-        };
-        if let Some(waiter) = self.waiting.remove(at) {
-            let error = ErrorObject::new(code::INVALID_REQUEST, "request cancelled by the client");
-            let body = error.response(waiter.request.message.id()).into();
-            waiter.request.address.push(Delivery {
-                kind: DeliveryKind::Cancelled,
-                body,
-            });
-        }
-    }
-
-    /// The server is ready: what waited for it goes on.
-    fn release_waiting(&mut self, now: Instant) {
-        let ready = self.is_ready();
-        for waiter in std::mem::take(&mut self.waiting) {
-            if ready || report::is_initialize(&waiter.request) {
-                self.pass(waiter.request, now);
-            } else {
-                self.waiting.push_back(waiter);
-            }
-        }
-    }
-
-    fn ordered(&mut self) {
-        let Orders {
-            settings,
-            restarts,
-            halt,
-        } = self.orders.borrow_and_update().clone();
-        let now = Instant::now();
-        self.mux.configure(settings.clone());
-        self.settings = settings;
-        match halt {
-            Halt::Now => return self.kill(),
-            Halt::Drain(until) => {
-                self.then_start = false;
-                return self.drain(until.max(now));
-            }
-            Halt::No => {}
-        }
-        if restarts != self.restarts_seen {
-            self.restarts_seen = restarts;
-            self.backoff.reset();
-            info!(bridge = self.settings.name, "restart ordered");
-            match self.life {
-                Life::Down(_) => {
-                    if self.settings.unavailable.is_none() {
-                        self.start();
-                    } else {
-                        self.enter(Phase::Unavailable);
-                    }
-                }
-                Life::Over => {}
-                _ => {
-                    self.then_start = matches!(self.role, Role::Shared { .. });
-                    self.drain(now + self.site.drain);
-                }
-            }
-        }
-    }
-
-    /// Ends without regard to calls: nobody is there any more.
-    fn halt(&mut self, now: Instant) {
-        self.then_start = false;
-        self.drain(now);
-    }
-
-    /// Lets calls in flight finish until then and refuses new ones; the process is ended after that.
-    fn drain(&mut self, until: Instant) {
-        self.draining = Some(until);
-        for waiter in std::mem::take(&mut self.waiting) {
-            let error = self.shutting_down();
-            self.refuse(
-                &waiter.request,
-                Refusal::ShuttingDown,
-                &error,
-                Refused::Draining,
-            );
-        }
-        match self.life {
-            Life::Up(_) => self.enter(Phase::Draining),
-            Life::Stopping(..) => {}
-            // Dropping a spawn that is under way kills its child.
-            Life::Down(_) | Life::Spawning(_) | Life::Over => self.stopped_for_good_or_start(),
-        }
-    }
-
-    fn stopped_for_good_or_start(&mut self) {
-        self.draining = None;
-        if std::mem::take(&mut self.then_start) {
-            if self.settings.unavailable.is_none() {
-                self.start();
-            } else {
-                self.life = Life::Down(None);
-                self.enter(Phase::Unavailable);
-            }
-            return;
-        }
-        self.life = Life::Over;
-        self.enter(Phase::Stopped);
-    }
-
-    /// Calls have finished or their time is over: down the stop ladder.
-    fn stop(&mut self) {
-        let error = self.shutting_down();
-        let Life::Up(mut up) = std::mem::replace(&mut self.life, Life::Down(None)) else {
-            return;
-        };
-        let again = self.mux.generation_ended(
-            false,
-            |_| error.clone(),
-            std::time::Instant::now(),
-            &mut self.out,
-        );
-        debug_assert!(
-            again.is_empty(),
-            "nothing is repeated when a server is stopped"
-        );
-        self.handshake = None;
-        if !self.then_start {
-            // Their last answers first, then the end of their streams.
-            self.deliver();
-            for facts in self.facts.values() {
-                facts.end();
-            }
-        }
-        self.enter(Phase::Stopping);
-        let process = up.process.clone();
-        up.stdin = None;
-        let stopping = Box::pin(async move { up.stop(Ladder::default()).await });
-        self.life = Life::Stopping(stopping, process);
-    }
-
-    fn kill(&mut self) {
-        self.then_start = false;
-        match &self.life {
-            Life::Up(_) => {
-                self.stop();
-                self.kill();
-            }
-            Life::Stopping(_, process) => process.kill_now(),
-            _ => self.stopped_for_good_or_start(),
-        }
-    }
-
-    fn stopped(&mut self, exit: Exit) {
-        debug!(bridge = self.settings.name, %exit, "server stopped");
-        self.status.send_modify(|status| status.pid = None);
-        self.stopped_for_good_or_start();
-    }
-
     fn settle(&mut self) {
         if let Life::Up(up) = &mut self.life {
             if !self.out.outbox.is_empty() {
@@ -624,14 +340,6 @@ impl Actor {
         matches!(&self.life, Life::Up(up) if up.ready_since.is_some())
     }
 
-    /// A dedicated instance's server gets its client's own `initialize`.
-    fn takes_first_initialize(&self) -> bool {
-        matches!(
-            (&self.role, &self.life),
-            (Role::Dedicated { .. }, Life::Up(_))
-        )
-    }
-
     fn enter(&mut self, phase: Phase) {
         let now = std::time::Instant::now();
         let name = &self.settings.name;
@@ -660,62 +368,6 @@ impl Actor {
                 "state"
             );
         }
-    }
-
-    /// The last thing: everybody who still waits is told.
-    fn finish(&mut self, commands: &mut mpsc::Receiver<Command>) {
-        commands.close();
-        let error = self.shutting_down();
-        while let Ok(command) = commands.try_recv() {
-            if let Command::Message(session, message, address) = command
-                && message.kind() == Kind::Request
-            {
-                let request = Waiting {
-                    session,
-                    message,
-                    address,
-                    repeated: false,
-                };
-                self.refuse(&request, Refusal::ShuttingDown, &error, Refused::Draining);
-            }
-        }
-        let sessions: Vec<SessionKey> = self.mux.sessions().collect();
-        for session in sessions {
-            self.mux
-                .close(session, std::time::Instant::now(), &mut self.out);
-        }
-        self.settle();
-        for facts in self.facts.values() {
-            facts.end();
-        }
-        let phase = self.status.borrow().phase;
-        self.site.metrics.instance_state(Some(label(phase)), None);
-    }
-
-    /// After a panic: whoever waits is told, and the sessions end. The process is killed when the generation is dropped.
-    fn abandon(&mut self) {
-        self.life = Life::Over;
-        let error = ErrorObject::new(
-            code::INTERNAL_ERROR,
-            "the bridge failed while it served this request",
-        );
-        for waiter in std::mem::take(&mut self.waiting) {
-            let refusal = Refusal::Overloaded {
-                retry_after: Duration::from_secs(1),
-            };
-            self.refuse(&waiter.request, refusal, &error, Refused::NotReady);
-        }
-        let now = std::time::Instant::now();
-        let again = self
-            .mux
-            .generation_ended(false, |_| error.clone(), now, &mut self.out);
-        debug_assert!(again.is_empty(), "nothing is repeated");
-        self.settle();
-        for (_, facts) in self.facts.drain() {
-            facts.end();
-        }
-        let phase = self.status.borrow().phase;
-        self.site.metrics.instance_state(Some(label(phase)), None);
     }
 
     fn note_exit(&mut self, last: LastExit) {

@@ -221,6 +221,9 @@ impl<A: Clone> Mux<A> {
 
     /// Takes over changed limits; they hold from the next request on.
     pub(crate) fn configure(&mut self, settings: Arc<config::Bridge>) {
+        if let Service::Shared { asks } = &mut self.service {
+            *asks = settings.isolation == config::Isolation::Shared;
+        }
         self.settings = settings;
     }
 

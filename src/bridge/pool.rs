@@ -26,8 +26,22 @@ pub(crate) struct Pool {
 #[derive(Debug, Default)]
 struct Shelf {
     /// A process that runs and has not been spoken to.
-    spare: Option<Instance>,
+    spare: Option<Spare>,
     seen: Vec<watch::Receiver<Status>>,
+}
+
+/// A started instance without a session.
+#[derive(Debug)]
+struct Spare {
+    instance: Instance,
+    /// [`Orders::restarts`] when it was made: a later order to restart ends it.
+    restarts: u64,
+}
+
+impl Spare {
+    fn is_fit(&self, restarts: u64) -> bool {
+        self.restarts == restarts && !self.instance.commands.is_closed()
+    }
 }
 
 /// One of the places that `max_instances` allows; given back when dropped.
@@ -52,13 +66,11 @@ impl Pool {
 
     /// An instance for one session, warm if there is one; `None` when `max_instances` are running.
     pub(crate) fn take(&self) -> Option<Instance> {
+        let restarts = self.orders.borrow().restarts;
         let mut shelf = self.shelf();
-        let spare = shelf
-            .spare
-            .take()
-            .filter(|spare| !spare.commands.is_closed());
+        let spare = shelf.spare.take().filter(|spare| spare.is_fit(restarts));
         let instance = match spare {
-            Some(spare) => spare,
+            Some(spare) => spare.instance,
             None => self.make(&mut shelf)?,
         };
         drop(shelf);
@@ -73,12 +85,15 @@ impl Pool {
             return;
         }
         let mut shelf = self.shelf();
-        if shelf
+        let restarts = orders.restarts;
+        if !shelf
             .spare
             .as_ref()
-            .is_none_or(|spare| spare.commands.is_closed())
+            .is_some_and(|spare| spare.is_fit(restarts))
         {
-            shelf.spare = self.make(&mut shelf);
+            shelf.spare = self
+                .make(&mut shelf)
+                .map(|instance| Spare { instance, restarts });
         }
     }
 

@@ -42,6 +42,7 @@ fn spec(program: &str, args: &[&str]) -> Spec {
         memory: None,
         open_files: None,
         nice: None,
+        redaction: Redaction::default(),
     }
 }
 

@@ -203,6 +203,9 @@ fn describe(entry: &Entry) -> Value {
         .iter()
         .map(|status| json!({ "state": status.phase.label(), "pid": status.pid }))
         .collect();
+    if let Some(last) = &status.last_exit {
+        facts["last_exit"]["stderr"] = json!(last.stderr);
+    }
     facts["aliases"] = json!(settings.aliases);
     facts["description"] = json!(settings.description);
     facts["urls"] = json!(urls);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Supervisor;
@@ -26,18 +27,23 @@ pub struct Row {
 }
 
 impl Supervisor {
-    /// One row per bridge, in the order of the file. Asks each ready server for its tools.
+    /// One row per bridge, in the order of the file. Asks all ready servers for their tools at the same time; a signal to
+    /// stop ends that.
     pub async fn rows(&self) -> Vec<Row> {
+        let mut asked = JoinSet::new();
+        for running in &self.bridges {
+            let bridge = running.bridge.clone();
+            if bridge.status().phase.is_healthy() {
+                asked.spawn(async move { bridge.catalogue().await.map(|_| ()) });
+            }
+        }
+        let listed = async { while asked.join_next().await.is_some() {} };
+        tokio::select! {
+            _ = timeout(LISTING, listed) => {}
+            () = self.shutdown.draining.cancelled() => {}
+        }
         let mut rows = Vec::new();
         for running in &self.bridges {
-            let ready = running.bridge.status().phase.is_healthy();
-            let tools = match ready {
-                true => timeout(LISTING, running.bridge.catalogue())
-                    .await
-                    .ok()
-                    .and_then(Result::ok),
-                false => None,
-            };
             let status = running.bridge.status();
             let failure = status
                 .last_exit
@@ -48,7 +54,7 @@ impl Supervisor {
                 state: status.phase.label(),
                 remark: status.cure.or(failure),
                 address: running.port.address(),
-                tools: tools.map(|tools| tools.len()),
+                tools: running.bridge.tools(),
             });
         }
         rows

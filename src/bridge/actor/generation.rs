@@ -1,6 +1,5 @@
 //! One run of a server's process, from spawn to its last line.
 
-use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -10,21 +9,20 @@ use tracing::{info, warn};
 
 use super::{Actor, Boxed, FAR, Life, REPEAT_WITHIN, Role, Waiter};
 use crate::backoff::Verdict;
-use crate::bridge::handshake::{Handshake, initialize_request};
+use crate::bridge::handshake::initialize_request;
 use crate::bridge::liveness::{Liveness, Pulse, Sampler};
-use crate::bridge::mux::{Incoming, OwnRequest};
+use crate::bridge::mux::OwnRequest;
 use crate::bridge::outbox::Outbox;
 use crate::bridge::start_gate::StartPermit;
 use crate::bridge::state::{LastExit, Phase};
 use crate::config::{Isolation, OnCrash, Restart, Timing};
-use crate::jsonrpc::{ErrorObject, Kind, Message, code, member, string_value};
-use crate::metrics::{BridgeMetrics, Dropped};
-use crate::process::{Child, Exit, Ladder, Line, Lines, Process, SpawnError, StderrTail};
+use crate::metrics::BridgeMetrics;
+use crate::process::{Child, Exit, Ladder, Lines, Process, SpawnError, StderrTail};
 
 /// After the exit of a process its stdout is read this long: a grandchild may hold it open.
 const READ_AFTER_EXIT: Duration = Duration::from_millis(80);
 /// A process that closed stdout, or its end of stdin, gets this long to exit.
-const EXIT_AFTER_EOF: Duration = Duration::from_secs(1);
+pub(super) const EXIT_AFTER_EOF: Duration = Duration::from_secs(1);
 /// The exit of a killed process is waited for this long.
 const EXIT_AFTER_KILL: Duration = Duration::from_millis(1500);
 /// A generation that was ready this long has been of use, whatever it was asked.
@@ -33,8 +31,6 @@ const PRODUCTIVE_AFTER: Duration = Duration::from_secs(10);
 const READS_IN_A_ROW: usize = 64;
 /// Lines of stderr that an error and the status show.
 const STDERR_LINES: usize = 5;
-/// Bytes of a broken line that the log shows.
-const SHOWN: usize = 200;
 
 /// A running process and what is known of it.
 pub(super) struct Generation {
@@ -46,24 +42,24 @@ pub(super) struct Generation {
     pub(super) exit: Option<Exit>,
     pub(super) ready_since: Option<Instant>,
     pub(super) timer: Pin<Box<Sleep>>,
-    number: u64,
+    pub(super) number: u64,
     stderr: StderrTail,
-    lines: Lines,
-    started: Instant,
+    pub(super) lines: Lines,
+    pub(super) started: Instant,
     /// It has answered a request of a client.
-    answered: bool,
-    liveness: Liveness,
+    pub(super) answered: bool,
+    pub(super) liveness: Liveness,
     /// `initialize` must be answered by then.
-    init_by: Option<Instant>,
+    pub(super) init_by: Option<Instant>,
     /// It must have ended by then, or is taken as ended.
     end_by: Option<Instant>,
     /// It closed a stream and must exit by then.
-    exit_by: Option<Instant>,
+    pub(super) exit_by: Option<Instant>,
     /// Why it was killed, if it was.
     doomed: Option<String>,
-    permit: Option<StartPermit>,
-    garbage: Sampler,
-    log: Sampler,
+    pub(super) permit: Option<StartPermit>,
+    pub(super) garbage: Sampler,
+    pub(super) log: Sampler,
 }
 
 impl Generation {
@@ -143,6 +139,7 @@ impl Actor {
             self.site.metrics.restarted();
         }
         self.enter(Phase::Starting);
+        self.set_patience(Phase::Starting, Instant::now());
     }
 
     pub(super) fn not_spawned(&mut self, error: &SpawnError) {
@@ -237,155 +234,7 @@ impl Actor {
         }
     }
 
-    /// Reads once, and handles the lines that are whole then.
-    pub(super) fn read(&mut self) {
-        self.read_some(1);
-        if let Life::Up(up) = &self.life
-            && up.stdout.is_none()
-            && up.exit.is_some()
-        {
-            self.end_generation();
-        }
-    }
-
-    fn read_some(&mut self, times: usize) {
-        for _ in 0..times {
-            let Life::Up(up) = &mut self.life else { return };
-            let Some(stdout) = &up.stdout else { return };
-            match up.lines.try_read(stdout) {
-                Ok(0) => {
-                    up.stdout = None;
-                    up.exit_by.get_or_insert(Instant::now() + EXIT_AFTER_EOF);
-                }
-                Ok(count) => self.site.metrics.stdout_bytes.add(count as u64),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    warn!(bridge = self.settings.name, %error, "failed to read from server");
-                    up.stdout = None;
-                    up.exit_by.get_or_insert(Instant::now() + EXIT_AFTER_EOF);
-                }
-            }
-            let now = Instant::now();
-            loop {
-                let Life::Up(up) = &mut self.life else { return };
-                let Some(line) = up.lines.next() else { break };
-                self.line(line, now);
-            }
-        }
-    }
-
-    fn line(&mut self, line: Line, now: Instant) {
-        let Life::Up(up) = &mut self.life else { return };
-        let text = match line {
-            Line::Message(text) => text,
-            Line::Oversize { id, method, bytes } => {
-                warn!(
-                    bridge = self.settings.name,
-                    bytes, "server sent a line over max_message; it is lost"
-                );
-                let id = id.as_deref().filter(|_| !method);
-                return self.mux.oversize(id, bytes, now.into_std(), &mut self.out);
-            }
-        };
-        let message = match Message::parse_lossy(text.clone()) {
-            Ok(message) => message,
-            Err(error) => {
-                self.site.metrics.dropped(Dropped::Garbage);
-                if let Some(before) = up.garbage.admit(now.into_std()) {
-                    let line = String::from_utf8_lossy(&text[..text.len().min(SHOWN)]);
-                    let name = &self.settings.name;
-                    warn!(bridge = name, %error, ?line, not_shown = before, "server wrote a line that is no message");
-                }
-                return;
-            }
-        };
-        if up.liveness.heard(now.into_std()) && up.ready_since.is_some() && self.draining.is_none()
-        {
-            self.enter(Phase::Ready);
-        }
-        let answer = message.kind() == Kind::Answer;
-        match self.mux.receive(message, now.into_std(), &mut self.out) {
-            Incoming::Done => {
-                if let (true, Life::Up(up)) = (answer, &mut self.life) {
-                    up.answered = true;
-                }
-            }
-            Incoming::Own(OwnRequest::Initialize, message) => match Handshake::read(&message) {
-                Ok(handshake) => self.initialized(handshake, now),
-                Err(reason) => self.doom(reason, now),
-            },
-            Incoming::Own(OwnRequest::Ping | OwnRequest::Restore, _) => {}
-            Incoming::Initialized(message) => self.client_initialized(&message, now),
-            Incoming::Log(message) => self.log_line(&message, now),
-        }
-    }
-
-    /// The shared server has answered `initialize`.
-    fn initialized(&mut self, handshake: Handshake, now: Instant) {
-        self.out
-            .outbox
-            .line(&[br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#]);
-        let server = handshake.server_info();
-        let version = handshake.version().to_owned();
-        let Life::Up(up) = &mut self.life else { return };
-        up.ready_since = Some(now);
-        up.init_by = None;
-        up.permit = None;
-        let (number, took) = (up.number, now.duration_since(up.started));
-        info!(
-            bridge = self.settings.name,
-            generation = number,
-            ?took,
-            version,
-            "server ready"
-        );
-        self.status.send_modify(|status| status.server = server);
-        if number > 1 {
-            self.mux.restore(
-                |capability| handshake.has(capability),
-                now.into_std(),
-                &mut self.out,
-            );
-        }
-        self.handshake = Some(handshake);
-        if self.draining.is_none() {
-            self.enter(Phase::Ready);
-        }
-        self.release_waiting(now);
-        if let Role::Shared { pool } = &self.role {
-            pool.warm();
-        }
-    }
-
-    /// The server of a dedicated instance has answered its client's `initialize`.
-    fn client_initialized(&mut self, answer: &Message, now: Instant) {
-        let Life::Up(up) = &mut self.life else { return };
-        up.ready_since = Some(now);
-        up.init_by = None;
-        if let Some(result) = answer.result() {
-            let version =
-                member(&result, "protocolVersion").and_then(|span| string_value(span.of(&result)));
-            for facts in self.facts.values() {
-                let version = version.as_deref().unwrap_or_default().to_owned();
-                // A second initialize changes nothing.
-                let _first = facts.version.set(version);
-            }
-        }
-        self.enter(Phase::Ready);
-        self.release_waiting(now);
-    }
-
-    fn log_line(&mut self, message: &Message, now: Instant) {
-        let Life::Up(up) = &mut self.life else { return };
-        self.site.metrics.dropped(Dropped::UnattributedNotification);
-        if let Some(before) = up.log.admit(now.into_std()) {
-            let params = message.part(message.envelope().params).unwrap_or_default();
-            let params = String::from_utf8_lossy(&params[..params.len().min(1024)]);
-            info!(target: "server", bridge = self.settings.name, not_shown = before, "{params}");
-        }
-    }
-
-    fn doom(&mut self, reason: String, now: Instant) {
+    pub(super) fn doom(&mut self, reason: String, now: Instant) {
         if let Life::Up(up) = &mut self.life {
             warn!(bridge = self.settings.name, reason, "killing server");
             up.doom(reason, now);
@@ -449,7 +298,7 @@ impl Actor {
     }
 
     /// The process is gone, or as good as: calls end, and what comes next is decided.
-    fn end_generation(&mut self) {
+    pub(super) fn end_generation(&mut self) {
         let now = Instant::now();
         let Life::Up(up) = std::mem::replace(&mut self.life, Life::Down(None)) else {
             return;
@@ -502,6 +351,7 @@ impl Actor {
             .generation_ended(goes_on, error, now.into_std(), &mut self.out);
         self.waiting.extend(again.into_iter().map(|request| Waiter {
             request,
+            since: now,
             until: now + REPEAT_WITHIN,
         }));
         if dedicated || self.draining.is_some() {
@@ -512,7 +362,10 @@ impl Actor {
         }
         match verdict {
             Some(verdict) => self.after_failure(verdict, now),
-            None => self.enter(Phase::Stopped),
+            None => {
+                self.enter(Phase::Stopped);
+                self.refuse_all_waiting(now);
+            }
         }
     }
 
@@ -532,7 +385,10 @@ impl Actor {
         let start = now + verdict.delay();
         self.life = Life::Down(Some(start));
         match verdict {
-            Verdict::Retry(_) => self.enter(Phase::Backoff),
+            Verdict::Retry(_) => {
+                self.enter(Phase::Backoff);
+                self.set_patience(Phase::Backoff, now);
+            }
             Verdict::Quarantine(_) => {
                 self.enter(Phase::Quarantined);
                 self.refuse_all_waiting(now);
@@ -553,50 +409,6 @@ impl Actor {
     fn refuse_all_waiting(&mut self, now: Instant) {
         for waiter in std::mem::take(&mut self.waiting) {
             self.refuse_unavailable(&waiter.request, now);
-        }
-    }
-}
-
-/// The error of every call that a server's end cut off.
-impl Actor {
-    fn exit_error(
-        &self,
-        last: &LastExit,
-        generation: u64,
-        retry_after: Option<Duration>,
-    ) -> impl FnMut(bool) -> ErrorObject + use<> {
-        let how = match (last.exit, &last.reason) {
-            (Some(Exit::Signal(signal)), reason) if reason.starts_with("signal") => {
-                format!("killed by signal {signal}")
-            }
-            (Some(Exit::Code(code)), reason) if reason.starts_with("exit") => {
-                format!("ended with exit code {code}")
-            }
-            (_, reason) => format!("was stopped ({reason})"),
-        };
-        let mut data = serde_json::json!({
-            "source": "bridge",
-            "kind": "server_exited",
-            "bridge": self.settings.name,
-            "generation": generation,
-            "exit": match last.exit {
-                Some(Exit::Code(code)) => serde_json::json!({ "code": code }),
-                Some(Exit::Signal(signal)) => serde_json::json!({ "signal": signal }),
-                None => serde_json::Value::Null,
-            },
-            "reason": last.reason,
-            "uptime_ms": u64::try_from(last.uptime.as_millis()).unwrap_or(u64::MAX),
-            "restarts": self.status.borrow().restarts,
-            "retry_after_ms": retry_after.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
-            "stderr": last.stderr,
-        });
-        move |delivered| {
-            data["delivered"] = delivered.into();
-            ErrorObject {
-                code: code::SERVER_UNAVAILABLE,
-                message: format!("MCP server process {how} before it answered"),
-                data: Some(data.clone()),
-            }
         }
     }
 }

@@ -8,10 +8,11 @@ use tokio::time::Instant;
 use super::Actor;
 use crate::bridge::mailbox::{Delivery, DeliveryKind, Mailbox, Refusal};
 use crate::bridge::mux::Waiting;
-use crate::bridge::state::Phase;
+use crate::bridge::state::{LastExit, Phase};
 use crate::jsonrpc::{ErrorObject, code};
 use crate::mcp::Request;
 use crate::metrics::{MethodLabel, Outcome, Refused};
+use crate::process::Exit;
 
 /// Where no next start is due, a client is told to come back after this.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -91,6 +92,50 @@ impl Actor {
             data: Some(serde_json::json!({
                 "source": "bridge", "kind": "shutting_down", "bridge": self.settings.name,
             })),
+        }
+    }
+}
+
+/// The error of every call that a server's end cut off.
+impl Actor {
+    pub(super) fn exit_error(
+        &self,
+        last: &LastExit,
+        generation: u64,
+        retry_after: Option<Duration>,
+    ) -> impl FnMut(bool) -> ErrorObject + use<> {
+        let how = match (last.exit, &last.reason) {
+            (Some(Exit::Signal(signal)), reason) if reason.starts_with("signal") => {
+                format!("killed by signal {signal}")
+            }
+            (Some(Exit::Code(code)), reason) if reason.starts_with("exit") => {
+                format!("ended with exit code {code}")
+            }
+            (_, reason) => format!("was stopped ({reason})"),
+        };
+        let mut data = serde_json::json!({
+            "source": "bridge",
+            "kind": "server_exited",
+            "bridge": self.settings.name,
+            "generation": generation,
+            "exit": match last.exit {
+                Some(Exit::Code(code)) => serde_json::json!({ "code": code }),
+                Some(Exit::Signal(signal)) => serde_json::json!({ "signal": signal }),
+                None => serde_json::Value::Null,
+            },
+            "reason": last.reason,
+            "uptime_ms": u64::try_from(last.uptime.as_millis()).unwrap_or(u64::MAX),
+            "restarts": self.status.borrow().restarts,
+            "retry_after_ms": retry_after.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
+            "stderr": last.stderr,
+        });
+        move |delivered| {
+            data["delivered"] = delivered.into();
+            ErrorObject {
+                code: code::SERVER_UNAVAILABLE,
+                message: format!("MCP server process {how} before it answered"),
+                data: Some(data.clone()),
+            }
         }
     }
 }

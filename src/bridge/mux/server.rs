@@ -105,7 +105,7 @@ impl<A: Clone> Mux<A> {
         out.deliver(&call.address, DeliveryKind::Answer, body);
         match call.then {
             Then::Initialized if ok => return Incoming::Initialized(message),
-            Then::Subscribed(uri) if ok => self.subscriptions.granted(call.session, &uri),
+            Then::Subscribed(uri) if ok => self.subscriptions.granted(call.session, &uri, k),
             Then::Subscribed(uri) if self.subscriptions.refused(call.session, &uri, k) => {
                 self.tell_uri("resources/unsubscribe", &uri, out);
             }

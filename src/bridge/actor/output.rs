@@ -1,0 +1,168 @@
+//! What the server says: its lines, and what they mean for its life.
+
+use std::io;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::generation::EXIT_AFTER_EOF;
+use super::{Actor, Life, Role};
+use crate::bridge::handshake::Handshake;
+use crate::bridge::mux::{Incoming, OwnRequest};
+use crate::bridge::state::Phase;
+use crate::jsonrpc::{Kind, Message, member, string_value};
+use crate::metrics::Dropped;
+use crate::process::Line;
+
+/// Bytes of a broken line that the log shows.
+const SHOWN: usize = 200;
+
+impl Actor {
+    /// Reads once, and handles the lines that are whole then.
+    pub(super) fn read(&mut self) {
+        self.read_some(1);
+        if let Life::Up(up) = &self.life
+            && up.stdout.is_none()
+            && up.exit.is_some()
+        {
+            self.end_generation();
+        }
+    }
+
+    pub(super) fn read_some(&mut self, times: usize) {
+        for _ in 0..times {
+            let Life::Up(up) = &mut self.life else { return };
+            let Some(stdout) = &up.stdout else { return };
+            match up.lines.try_read(stdout) {
+                Ok(0) => {
+                    up.stdout = None;
+                    up.exit_by.get_or_insert(Instant::now() + EXIT_AFTER_EOF);
+                }
+                Ok(count) => self.site.metrics.stdout_bytes.add(count as u64),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    warn!(bridge = self.settings.name, %error, "failed to read from server");
+                    up.stdout = None;
+                    up.exit_by.get_or_insert(Instant::now() + EXIT_AFTER_EOF);
+                }
+            }
+            let now = Instant::now();
+            loop {
+                let Life::Up(up) = &mut self.life else { return };
+                let Some(line) = up.lines.next() else { break };
+                self.line(line, now);
+            }
+        }
+    }
+
+    pub(super) fn line(&mut self, line: Line, now: Instant) {
+        let Life::Up(up) = &mut self.life else { return };
+        let text = match line {
+            Line::Message(text) => text,
+            Line::Oversize { id, method, bytes } => {
+                warn!(
+                    bridge = self.settings.name,
+                    bytes, "server sent a line over max_message; it is lost"
+                );
+                let id = id.as_deref().filter(|_| !method);
+                return self.mux.oversize(id, bytes, now.into_std(), &mut self.out);
+            }
+        };
+        let message = match Message::parse_lossy(text.clone()) {
+            Ok(message) => message,
+            Err(error) => {
+                self.site.metrics.dropped(Dropped::Garbage);
+                if let Some(before) = up.garbage.admit(now.into_std()) {
+                    let line = String::from_utf8_lossy(&text[..text.len().min(SHOWN)]);
+                    let name = &self.settings.name;
+                    warn!(bridge = name, %error, ?line, not_shown = before, "server wrote a line that is no message");
+                }
+                return;
+            }
+        };
+        if up.liveness.heard(now.into_std()) && up.ready_since.is_some() && self.draining.is_none()
+        {
+            self.enter(Phase::Ready);
+        }
+        let answer = message.kind() == Kind::Answer;
+        match self.mux.receive(message, now.into_std(), &mut self.out) {
+            Incoming::Done => {
+                if let (true, Life::Up(up)) = (answer, &mut self.life) {
+                    up.answered = true;
+                }
+            }
+            Incoming::Own(OwnRequest::Initialize, message) => match Handshake::read(&message) {
+                Ok(handshake) => self.initialized(handshake, now),
+                Err(reason) => self.doom(reason, now),
+            },
+            Incoming::Own(OwnRequest::Ping | OwnRequest::Restore, _) => {}
+            Incoming::Initialized(message) => self.client_initialized(&message, now),
+            Incoming::Log(message) => self.log_line(&message, now),
+        }
+    }
+
+    /// The shared server has answered `initialize`.
+    pub(super) fn initialized(&mut self, handshake: Handshake, now: Instant) {
+        self.out
+            .outbox
+            .line(&[br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#]);
+        let server = handshake.server_info();
+        let version = handshake.version().to_owned();
+        let Life::Up(up) = &mut self.life else { return };
+        up.ready_since = Some(now);
+        up.init_by = None;
+        up.permit = None;
+        let (number, took) = (up.number, now.duration_since(up.started));
+        info!(
+            bridge = self.settings.name,
+            generation = number,
+            ?took,
+            version,
+            "server ready"
+        );
+        self.status.send_modify(|status| status.server = server);
+        if number > 1 {
+            self.mux.restore(
+                |capability| handshake.has(capability),
+                now.into_std(),
+                &mut self.out,
+            );
+        }
+        self.handshake = Some(handshake);
+        if self.draining.is_none() {
+            self.enter(Phase::Ready);
+        }
+        self.release_waiting(now);
+        if let Role::Shared { pool } = &self.role {
+            pool.warm();
+        }
+    }
+
+    /// The server of a dedicated instance has answered its client's `initialize`.
+    fn client_initialized(&mut self, answer: &Message, now: Instant) {
+        let Life::Up(up) = &mut self.life else { return };
+        up.ready_since = Some(now);
+        up.init_by = None;
+        if let Some(result) = answer.result() {
+            let version =
+                member(&result, "protocolVersion").and_then(|span| string_value(span.of(&result)));
+            for facts in self.facts.values() {
+                let version = version.as_deref().unwrap_or_default().to_owned();
+                // A second initialize changes nothing.
+                let _first = facts.version.set(version);
+            }
+        }
+        self.enter(Phase::Ready);
+        self.release_waiting(now);
+    }
+
+    fn log_line(&mut self, message: &Message, now: Instant) {
+        let Life::Up(up) = &mut self.life else { return };
+        self.site.metrics.dropped(Dropped::UnattributedNotification);
+        if let Some(before) = up.log.admit(now.into_std()) {
+            let params = message.part(message.envelope().params).unwrap_or_default();
+            let params = String::from_utf8_lossy(&params[..params.len().min(1024)]);
+            info!(target: "server", bridge = self.settings.name, not_shown = before, "{params}");
+        }
+    }
+}

@@ -171,6 +171,10 @@ impl Conversation {
             self.held.push(delivery);
             return;
         }
+        if delivery.kind == DeliveryKind::Cancelled {
+            // Who cancelled a request wants no answer to it (MCP 2024-11-05, Cancellation § Behavior Requirements).
+            return self.client.answered();
+        }
         self.release(frames);
         frames.message(None, &delivery.body);
         if delivery.kind.ends_a_request() {

@@ -4,12 +4,22 @@
     reason = "helpers of tests panic like the tests that they serve"
 )]
 
+mod asks;
 mod broken_configs;
+mod cancellation;
 mod harness;
 mod http_guards;
+mod ids;
+mod initialize;
+mod isolation;
 mod layering;
 mod legacy_sse;
+mod logging;
+mod passage;
+mod progress;
 mod real;
 mod resumption;
 mod smoke;
 mod streamable;
+mod subscriptions;
+mod tools_filter;

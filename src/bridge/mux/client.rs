@@ -314,7 +314,10 @@ impl<A: Clone> Mux<A> {
                 }
             }
             // A request's method without an id: a server might act on it all the same, and answer nobody.
-            ClientNotification::Other if shared && Request::of(&method) != Request::Other => {
+            ClientNotification::Other
+                if shared
+                    && !matches!(Request::of(&method), Request::Other | Request::Notification) =>
+            {
                 self.metrics.dropped(Dropped::UnattributedNotification);
             }
             _ => out.outbox.message(message, &mut []),

@@ -30,6 +30,8 @@ pub(crate) enum Frame {
 pub(crate) struct Events {
     connection: Connection,
     pending: Vec<u8>,
+    /// No frame ends before this place in `pending`, so that large frames are not searched again and again.
+    searched: usize,
 }
 
 impl Events {
@@ -38,17 +40,22 @@ impl Events {
         Self {
             connection,
             pending: Vec::new(),
+            searched: 0,
         }
     }
 
     /// The next frame; `None` at the stream's end.
     pub(crate) async fn frame(&mut self) -> Option<Frame> {
         loop {
-            if let Some(end) = self.pending.windows(2).position(|two| two == b"\n\n") {
+            let unsearched = &self.pending[self.searched..];
+            if let Some(at) = unsearched.windows(2).position(|two| two == b"\n\n") {
+                let end = self.searched + at;
+                self.searched = 0;
                 let frame: Vec<u8> = self.pending.drain(..end + 2).collect();
                 let frame = std::str::from_utf8(&frame).unwrap();
                 return Some(Frame::parse(frame.trim_end_matches('\n')));
             }
+            self.searched = self.pending.len().saturating_sub(1);
             let Some(piece) = self.connection.piece().await else {
                 assert!(self.pending.is_empty(), "the stream ends within an event");
                 return None;

@@ -9,6 +9,7 @@ mod harness;
 mod http_guards;
 mod layering;
 mod legacy_sse;
+mod limits_http;
 mod real;
 mod resumption;
 mod smoke;

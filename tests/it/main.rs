@@ -14,6 +14,7 @@ mod initialize;
 mod isolation;
 mod layering;
 mod legacy_sse;
+mod limits_http;
 mod logging;
 mod passage;
 mod progress;

@@ -5,6 +5,7 @@
 )]
 
 mod broken_configs;
+mod cli;
 mod harness;
 mod layering;
 mod real;

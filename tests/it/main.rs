@@ -7,6 +7,7 @@
 mod asks;
 mod broken_configs;
 mod cancellation;
+mod cli;
 mod harness;
 mod http_guards;
 mod ids;

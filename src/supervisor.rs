@@ -135,7 +135,7 @@ impl Supervisor {
             shutdown,
             spawner,
             gate: StartGate::new(),
-            budget: Arc::default(),
+            budget: Budget::new(shared.metrics.process().clone()),
             jitter: Jitter::random()?,
             shared,
             ports,

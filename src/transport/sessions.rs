@@ -135,9 +135,16 @@ impl Sessions {
         let limit = self.bridge.settings().limits.max_sessions;
         let outlet = Mailbox::new(self.bridge.budget());
         let session = self.bridge.open(transport, outlet.clone());
-        let now = self.now();
+        let (id, now) = (SessionId::new(), self.now());
+        tracing::debug!(
+            bridge = self.bridge.name(),
+            session = session.number(),
+            ?id,
+            transport = transport.as_str(),
+            "session opens"
+        );
         let client = Arc::new(Client {
-            id: SessionId::new(),
+            id,
             transport,
             streams: Mutex::default(),
             outlet,

@@ -190,6 +190,8 @@ async fn a_full_house_lets_the_silent_go_first_and_then_nobody() {
 #[tokio::test]
 async fn calls_in_flight_are_limited_for_the_bridge() {
     let fake = ready("max_in_flight: 3").await;
+    // the daemon's own listing of tools is over
+    fake.until_logged("/sse").await;
     let mut client = fake.sse().await;
     for key in ["a", "b", "c"] {
         client

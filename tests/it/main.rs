@@ -7,6 +7,7 @@
 mod broken_configs;
 mod harness;
 mod http_guards;
+mod http_sight;
 mod layering;
 mod legacy_sse;
 mod limits_http;

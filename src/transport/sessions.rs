@@ -370,7 +370,8 @@ impl Client {
             used: self.used.load(Ordering::Relaxed),
             words: self.words.load(Ordering::Relaxed),
             streams: self.open_streams.load(Ordering::Relaxed),
-            requests: self.requests.load(Ordering::Relaxed),
+            // A call whose client went away goes on, and can be asked for again.
+            requests: self.requests().max(self.answers.expected()),
         }
     }
 }

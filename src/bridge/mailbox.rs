@@ -129,6 +129,11 @@ impl Answers {
         self.lock().0 += count;
     }
 
+    /// How many are waited for.
+    pub fn expected(&self) -> usize {
+        self.lock().0
+    }
+
     /// When the last one came, unless one is waited for or none came yet.
     pub fn last(&self) -> Option<Instant> {
         let state = self.lock();

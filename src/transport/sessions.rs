@@ -135,9 +135,16 @@ impl Sessions {
         let limit = self.bridge.settings().limits.max_sessions;
         let outlet = Mailbox::new(self.bridge.budget());
         let session = self.bridge.open(transport, outlet.clone());
-        let now = self.now();
+        let (id, now) = (SessionId::new(), self.now());
+        tracing::debug!(
+            bridge = self.bridge.name(),
+            session = session.number(),
+            ?id,
+            transport = transport.as_str(),
+            "session opens"
+        );
         let client = Arc::new(Client {
-            id: SessionId::new(),
+            id,
             transport,
             streams: Mutex::default(),
             outlet,
@@ -363,7 +370,8 @@ impl Client {
             used: self.used.load(Ordering::Relaxed),
             words: self.words.load(Ordering::Relaxed),
             streams: self.open_streams.load(Ordering::Relaxed),
-            requests: self.requests.load(Ordering::Relaxed),
+            // A call whose client went away goes on, and can be asked for again.
+            requests: self.requests().max(self.answers.expected()),
         }
     }
 }

@@ -10,6 +10,7 @@ mod cancellation;
 mod cli;
 mod harness;
 mod http_guards;
+mod http_sight;
 mod ids;
 mod initialize;
 mod isolation;

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::jsonrpc::Body;
 
 /// Deliveries that one mailbox holds before it drops notifications.
@@ -94,11 +96,43 @@ impl Budget {
     }
 }
 
+/// How many answers a session waits for, and when the last one came, over several mailboxes. It counts when an answer is
+/// put into its mailbox, so that whatever the server says after it finds it counted.
+#[derive(Debug, Default)]
+pub struct Answers {
+    state: Mutex<(usize, Option<Instant>)>,
+}
+
+impl Answers {
+    /// So many more are waited for.
+    pub fn expect(&self, count: usize) {
+        self.lock().0 += count;
+    }
+
+    /// When the last one came, unless one is waited for or none came yet.
+    pub fn last(&self) -> Option<Instant> {
+        let state = self.lock();
+        state.1.filter(|_| state.0 == 0)
+    }
+
+    fn came(&self) {
+        let mut state = self.lock();
+        *state = (state.0.saturating_sub(1), Some(Instant::now()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (usize, Option<Instant>)> {
+        self.state
+            .lock()
+            .expect("no code panics while it counts answers")
+    }
+}
+
 /// The queue of one stream.
 #[derive(Debug)]
 pub struct Mailbox {
     queue: Mutex<Queue>,
     budget: Arc<Budget>,
+    answers: Option<Arc<Answers>>,
 }
 
 #[derive(Debug, Default)]
@@ -110,18 +144,43 @@ struct Queue {
     next_reader: u64,
 }
 
+impl Queue {
+    /// Wakes `reader` at the next push or the end.
+    fn wait(&mut self, reader: u64, context: &Context<'_>) {
+        match self.readers.iter_mut().find(|(id, _)| *id == reader) {
+            Some((_, waker)) => waker.clone_from(context.waker()),
+            None => self.readers.push((reader, context.waker().clone())),
+        }
+    }
+}
+
 impl Mailbox {
     /// An open, empty mailbox.
     pub fn new(budget: &Arc<Budget>) -> Arc<Mailbox> {
         Arc::new(Mailbox {
             queue: Mutex::default(),
             budget: budget.clone(),
+            answers: None,
+        })
+    }
+
+    /// The same for one whose answers are counted.
+    pub fn counted(budget: &Arc<Budget>, answers: &Arc<Answers>) -> Arc<Mailbox> {
+        Arc::new(Mailbox {
+            queue: Mutex::default(),
+            budget: budget.clone(),
+            answers: Some(answers.clone()),
         })
     }
 
     /// Puts a delivery at the end and wakes the readers. Returns how many notifications were dropped for it, itself
     /// included; after [`Mailbox::close`] everything is dropped.
     pub fn push(&self, delivery: Delivery) -> usize {
+        if let Some(answers) = &self.answers
+            && delivery.kind.ends_a_request()
+        {
+            answers.came();
+        }
         let mut queue = self.lock();
         let notification = delivery.kind == DeliveryKind::Notification;
         if queue.closed || (notification && self.budget.is_spent()) {
@@ -233,10 +292,17 @@ impl Reader {
         if queue.closed {
             return Poll::Ready(None);
         }
-        match queue.readers.iter_mut().find(|(id, _)| *id == self.id) {
-            Some((_, waker)) => waker.clone_from(context.waker()),
-            None => queue.readers.push((self.id, context.waker().clone())),
+        queue.wait(self.id, context);
+        Poll::Pending
+    }
+
+    /// Ready when the mailbox is closed, whatever it still holds.
+    pub fn poll_closed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut queue = self.mailbox.lock();
+        if queue.closed {
+            return Poll::Ready(());
         }
+        queue.wait(self.id, context);
         Poll::Pending
     }
 

@@ -101,6 +101,8 @@ impl<A: Clone> Output<A> {
 pub(crate) enum Incoming {
     /// Nothing.
     Done,
+    /// Nothing; it was the answer to a client's request.
+    Answered,
     /// The answer to a request of the bridge itself.
     Own(OwnRequest, Message),
     /// The answer to the `initialize` of a dedicated instance's client; it is delivered already.

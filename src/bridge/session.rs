@@ -46,6 +46,9 @@ impl Session {
         transport: Option<Transport>,
         outlet: Arc<Mailbox>,
     ) -> Session {
+        if let Some(transport) = transport {
+            bridge.metrics().sessions(transport).add(1);
+        }
         let key = SessionKey(NEXT.fetch_add(1, Ordering::Relaxed));
         Session {
             bridge,
@@ -165,6 +168,9 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if let Some(transport) = self.transport {
+            self.bridge.metrics().sessions(transport).sub(1);
+        }
         self.facts.outlet.close();
         if let Some(close) = self.link.get_mut().and_then(|link| link.close.take()) {
             close.send(Command::Close(self.key));

@@ -30,19 +30,23 @@ pub(super) fn fail(message: &str, status: u8) -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Writes with `write`, and goes on after a second even if nobody reads: for the daemon.
+/// Writes with `write`, and goes on after a second even if nobody reads: for the daemon's last words.
 pub(super) fn patiently(write: impl FnOnce() + Send + 'static) {
-    let (done, written) = mpsc::channel::<()>();
-    let writer = std::thread::Builder::new()
-        .name("output".to_owned())
-        .spawn(move || {
-            write();
-            drop(done);
-        });
-    if writer.is_ok() {
-        // Ends when `done` is dropped, or when the time is over.
+    if let Some(written) = aside(write) {
+        // Ends when it is written, or when the time is over.
         let _either = written.recv_timeout(PATIENCE);
     }
+}
+
+/// Writes with `write` on a thread of its own; what is given back ends when that is done.
+pub(super) fn aside(write: impl FnOnce() + Send + 'static) -> Option<mpsc::Receiver<()>> {
+    let (done, written) = mpsc::channel();
+    let writer = std::thread::Builder::new().name("output".to_owned());
+    let spawned = writer.spawn(move || {
+        write();
+        drop(done);
+    });
+    spawned.is_ok().then_some(written)
 }
 
 /// Replaces the last line of a terminal's stderr by `text`, cut to a usual width; empty takes it away.

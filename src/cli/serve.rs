@@ -110,7 +110,8 @@ fn daemon(
         }
         supervisor.settle().await;
         let table = start_table(&supervisor.rows().await);
-        output::patiently(move || output::line(&table));
+        // Not waited for: bridges are served whether somebody reads this or not.
+        output::aside(move || output::line(&table));
         supervisor.run(load).await
     });
     runtime.shutdown_background();

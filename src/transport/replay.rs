@@ -185,6 +185,11 @@ impl Stream {
         self.lock().record(delivery, now);
     }
 
+    /// Whether it has an event of that number, or had.
+    pub(super) fn has_sent(&self, number: u64) -> bool {
+        number < self.lock().ring.next
+    }
+
     /// A connection that carries it from the event after `after` on; the one before gives it up.
     pub(super) fn attach(self: &Arc<Stream>, after: u64) -> Carrier {
         let mut state = self.lock();
@@ -223,11 +228,12 @@ pub(super) struct Carrier {
 }
 
 impl Carrier {
-    /// As [`super::sse::Source::poll_fill`].
+    /// As [`super::sse::Source::poll_fill`]; with `quiet` only what was sent before, and the end.
     pub(super) fn poll_fill(
         &mut self,
         context: &mut Context<'_>,
         frames: &mut Frames,
+        quiet: bool,
     ) -> Poll<bool> {
         let stream = self.stream.id;
         let mut state = self.stream.lock();
@@ -251,7 +257,11 @@ impl Carrier {
             if state.origin == (Origin::Post { unanswered: 0 }) {
                 return Poll::Ready(false);
             }
-            match self.reader.poll_next(context) {
+            let next = match quiet {
+                true => self.reader.poll_closed(context).map(|()| None),
+                false => self.reader.poll_next(context),
+            };
+            match next {
                 Poll::Ready(Some(delivery)) => {
                     let number = state.record(&delivery, Instant::now());
                     self.next = number + 1;
@@ -368,7 +378,7 @@ mod tests {
         let mut text = Vec::new();
         let mut frames = Frames::default();
         loop {
-            let outcome = carrier.poll_fill(&mut context, &mut frames);
+            let outcome = carrier.poll_fill(&mut context, &mut frames, false);
             while let Some(piece) = frames.pop() {
                 text.extend_from_slice(&piece);
             }

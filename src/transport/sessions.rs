@@ -14,12 +14,14 @@ use tokio::time::Instant;
 
 use super::Reject;
 use super::replay::Streams;
-use crate::bridge::{Bridge, Mailbox, Session, Transport};
+use crate::bridge::{Answers, Bridge, Mailbox, Session, Transport};
 use crate::jsonrpc::Message;
-use crate::metrics::TransportLabel;
 
 /// Idle time from which a session may be ended for a new one.
 const EVICTABLE: Duration = Duration::from_secs(60);
+/// How long notifications wait after a session's last answer: clients that open a session for a single operation close
+/// at that point, and some lose the finished result to a notification meanwhile.
+pub(super) const QUIET: Duration = Duration::from_millis(250);
 /// How often at most and at least the sweeper looks.
 const SWEEP: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
@@ -90,6 +92,7 @@ pub(super) struct Client {
     start: Instant,
     opened: u64,
     used: AtomicU64,
+    answers: Arc<Answers>,
     words: AtomicU32,
     open_streams: AtomicUsize,
     requests: AtomicUsize,
@@ -142,6 +145,7 @@ impl Sessions {
             start: self.start,
             opened: now,
             used: AtomicU64::new(now),
+            answers: Arc::default(),
             words: AtomicU32::new(0),
             open_streams: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
@@ -160,9 +164,8 @@ impl Sessions {
         };
         if let Some(evicted) = evicted {
             tracing::debug!(bridge = self.bridge.name(), session = ?evicted.id, "too many sessions, ended one");
-            self.ended(&evicted);
+            evicted.end();
         }
-        self.gauge(transport).inc();
         Ok(client)
     }
 
@@ -192,7 +195,7 @@ impl Sessions {
     pub(super) fn end(&self, id: SessionId) {
         let client = self.lock().remove(&id);
         if let Some(client) = client {
-            self.ended(&client);
+            client.end();
         }
     }
 
@@ -200,7 +203,7 @@ impl Sessions {
     pub(super) fn end_all(&self) {
         let all = std::mem::take(&mut *self.lock());
         for client in all.into_values() {
-            self.ended(&client);
+            client.end();
         }
     }
 
@@ -243,18 +246,6 @@ impl Sessions {
             tokio::time::sleep((idle / 4).clamp(SWEEP.0, SWEEP.1)).await;
             self.sweep();
         }
-    }
-
-    fn ended(&self, client: &Client) {
-        client.end();
-        self.gauge(client.transport).dec();
-    }
-
-    fn gauge(&self, transport: Transport) -> &crate::metrics::Gauge {
-        self.bridge.metrics().sessions(match transport {
-            Transport::Sse => TransportLabel::Sse,
-            Transport::Streamable => TransportLabel::Streamable,
-        })
     }
 
     fn now(&self) -> u64 {
@@ -311,6 +302,17 @@ impl Client {
             tracing::debug!(session = ?self.id, "an answer that nobody asked for");
         }
         self.touch();
+    }
+
+    /// Until when nothing unsolicited is sent: no POST waits for an answer, and the last one came only just now.
+    pub(super) fn quiet_until(&self) -> Option<Instant> {
+        let until = self.answers.last()? + QUIET;
+        (until > Instant::now()).then_some(until)
+    }
+
+    /// The answers to its POSTs.
+    pub(super) fn answers(&self) -> &Arc<Answers> {
+        &self.answers
     }
 
     /// Counts a request until dropped.

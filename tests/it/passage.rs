@@ -3,14 +3,15 @@
 use serde_json::{Value, json};
 
 use crate::harness::raw::raw_at;
-use crate::harness::{Fake, Raw, fake, until};
+use crate::harness::{Fake, Raw, Streamable, fake, until};
 
-/// Ways to write a request that a typed model would not keep. `ID` and `TOKEN` stand for what the bridge replaces.
+/// Ways to write a request that a typed model would not keep. `ID` and `TOKEN` stand for what the bridge replaces,
+/// `LS` for characters that end lines elsewhere.
 const REQUESTS: [&str; 10] = [
     r#"{"jsonrpc":"2.0","id":ID,"method":"test/unknown"}"#,
     r#"{"method":"test/vendor\/x","params":{"z":1,"a":[12345678901234567890,1.0,-0.0,1e400,1E-7]},"id":ID,"jsonrpc":"2.0"}"#,
     r#" {  "jsonrpc" : "2.0" ,	"id" : ID , "method" : "test/spaces" , "params" : { } }  "#,
-    r#"{"jsonrpc":"2.0","id":ID,"method":"test/strings","params":{"s":"\ud800 \u0000 \/ \u00e9 é 🦀 \ud83e\udd80  "}}"#,
+    r#"{"jsonrpc":"2.0","id":ID,"method":"test/strings","params":{"s":"\ud800 \u0000 \/ \u00e9 é 🦀 \ud83e\udd80 LS"}}"#,
     r#"{"jsonrpc":"2.0","x-vendor":{"deep":[[[{}]]]},"id":ID,"method":"test/fields","params":{"_meta":{"traceparent":"00-1-2-01","progressToken":TOKEN,"v":1.0}},"trailing":null}"#,
     r#"{"jsonrpc":"2.0","id":ID,"method":"tools/call","params":{"_meta":{"progressToken":TOKEN},"arguments":{"a":1,"a":2,"":{"id":9,"progressToken":3}},"name":"echo"}}"#,
     r#"{"jsonrpc":"2.0","\u0069d":ID,"met\u0068od":"test/escaped-keys","params":{"_m\u0065ta":{"progressToke\u006e":TOKEN}}}"#,
@@ -32,6 +33,9 @@ const SPELLINGS: [&str; 10] = [
     r#""""#,
     r#""\u0031é""#,
 ];
+
+/// Unicode's line and paragraph separators, next line and delete: nothing special in JSON, nor in an event.
+const LINE_ENDS: &str = "\u{2028}\u{2029}\u{85}\u{7f}";
 
 /// The line that the server read for `template`, and the id that the bridge gave it.
 async fn received(fake: &Fake, template: &str, from: usize) -> (String, String) {
@@ -55,6 +59,7 @@ async fn requests_of_every_form_arrive_as_they_were_written() {
     let fake = fake::fake("isolation: shared", &[]).await;
     for mut client in Raw::both(&fake).await {
         for (template, spelling) in REQUESTS.iter().zip(SPELLINGS) {
+            let template = &template.replace("LS", LINE_ENDS);
             let from = fake.record().len();
             let sent = template.replace("ID", spelling).replace("TOKEN", spelling);
             let answer = client.answer(&sent).await;
@@ -83,13 +88,14 @@ async fn answers_of_every_form_arrive_as_they_were_written() {
     let answers = [
         r#"{"jsonrpc":"2.0","id":ID,"result":{"big":12345678901234567890,"f":1.0,"inf":1e400,"s":"\ud800\u0000\/","b":{"z":1,"a":2,"a":3}}}"#,
         r#"{ "result" : { } , "x-unknown" : [ 1.0 ] ,	"id" : ID , "jsonrpc" : "2.0" }"#,
-        r#"{"error":{"code":-32000.0,"message":"é 🦀  ","data":{"d":1e-400}},"id":ID,"jsonrpc":"2.0"}"#,
+        r#"{"error":{"code":-32000.0,"message":"é 🦀 LS","data":{"d":1e-400}},"id":ID,"jsonrpc":"2.0"}"#,
         r#"{"jsonrpc":"2.0","\u0069d":ID,"result":"a string"}"#,
         r#"{"jsonrpc":"2.0","id":ID,"result":null}"#,
     ];
     let fake = fake::fake("isolation: shared", &[]).await;
     for mut client in Raw::both(&fake).await {
         for (answer, spelling) in answers.iter().zip(SPELLINGS.iter().cycle().skip(3)) {
+            let answer = answer.replace("LS", LINE_ENDS);
             let lines = json!([answer.replace("ID", "$ID")]);
             let arguments = json!({"lines": lines, "answer": false});
             let call = json!({"name": "emit", "arguments": arguments});
@@ -246,4 +252,33 @@ async fn what_routing_could_read_in_two_ways_is_refused() {
     }
     let record = fake.record().concat();
     assert!(!record.contains("test/twice"), "{record}");
+}
+
+#[tokio::test]
+async fn the_messages_of_a_batch_pass_one_by_one() {
+    let fake = fake::fake("isolation: shared", &[]).await;
+    let mut client = Streamable::new(fake.addr());
+    client.initialize("2025-03-26", &json!({})).await;
+    let batch = r#" [ {"jsonrpc":"2.0","id":1.0,"method":"test/one","params":{"x":1e400} } ,
+        {"method":"notifications/vendor/two","y":"\ud800","jsonrpc":"2.0"},{"jsonrpc":"2.0","id":"1","method":"test/three","params":[1.0]} ]"#;
+    let text = client.post(batch).await.whole().text();
+    let answers: Vec<&serde_json::value::RawValue> = serde_json::from_str(&text).unwrap();
+    let mut answers: Vec<_> = answers.iter().map(|answer| answer.get()).collect();
+    answers.sort_unstable();
+    assert_eq!(answers.len(), 2, "{text}");
+    for (answer, id, params) in [
+        (answers[0], r#""1""#, "[1.0]"),
+        (answers[1], "1.0", r#"{"x":1e400}"#),
+    ] {
+        assert_eq!(raw_at(answer, &["id"]).as_deref(), Some(id), "{text}");
+        let echoed = raw_at(answer, &["result", "params"]);
+        assert_eq!(echoed.as_deref(), Some(params), "{text}");
+    }
+    let line = fake.recorded("vendor/two").await;
+    let sent = r#"{"method":"notifications/vendor/two","y":"\ud800","jsonrpc":"2.0"}"#;
+    assert_eq!(line.trim_end(), sent);
+    let line = fake.recorded("test/one").await;
+    let k = raw_at(&line, &["id"]).unwrap();
+    let read = r#"{"jsonrpc":"2.0","id":K,"method":"test/one","params":{"x":1e400} }"#;
+    assert_eq!(line.trim_end(), read.replace('K', &k));
 }

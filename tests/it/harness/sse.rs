@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::http::{Connection, Head, Request, Response};
+use super::within;
 
 /// One event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,7 +76,8 @@ impl Events {
 
     /// The next event; panics at the stream's end.
     pub(crate) async fn next(&mut self) -> Event {
-        let event = self.try_next().await;
+        // comments come for ever, so they must not start the wait anew
+        let event = within("an event", self.try_next()).await;
         event.expect("the stream ended where an event was expected")
     }
 

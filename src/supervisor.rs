@@ -2,7 +2,7 @@
 //!
 //! [`Supervisor::start`] binds every port before the first server is started: a port that is taken is an error of the
 //! start, not of the night. [`Supervisor::run`] is the main loop: signals, reloads, ports that could not be had at a
-//! reload, the service manager. What runs is published as [`Entry`]s for the admin listener.
+//! reload, the service manager. What runs is published as `Entry`s for the admin listener.
 
 mod admin;
 mod ports;

@@ -434,4 +434,39 @@ mod tests {
         got.sort();
         assert_eq!(got, ["a", "b"]);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_counts_when_it_is_put_into_its_mailbox() {
+        let answers = Arc::new(Answers::default());
+        let mailbox = Mailbox::counted(&Arc::default(), &answers);
+        assert_eq!((answers.expected(), answers.last()), (0, None));
+        answers.expect(2);
+        mailbox.push(delivery(DeliveryKind::Notification, "progress"));
+        mailbox.push(delivery(DeliveryKind::Answer, "a"));
+        assert_eq!((answers.expected(), answers.last()), (1, None));
+        mailbox.close();
+        mailbox.push(delivery(DeliveryKind::Cancelled, "b"));
+        assert_eq!(
+            (answers.expected(), answers.last()),
+            (0, Some(Instant::now())),
+            "also when nobody reads it"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_end_is_seen_without_reading_what_is_there() {
+        let mailbox = Mailbox::new(&Arc::default());
+        let mut reader = mailbox.reader();
+        mailbox.push(delivery(DeliveryKind::Notification, "n"));
+        let mut closed =
+            std::pin::pin!(std::future::poll_fn(|context| reader.poll_closed(context)));
+        tokio::select! {
+            biased;
+            () = &mut closed => panic!("it is open"),
+            () = tokio::task::yield_now() => {}
+        }
+        mailbox.close();
+        closed.await;
+        assert_eq!(mailbox.queued_bytes(), 1);
+    }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -222,9 +222,13 @@ impl Supervisor {
         );
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let retry = self.next_retry();
             tokio::select! {
                 () = self.shutdown.draining.cancelled() => break,
                 () = self.shutdown.hangup() => self.reload(&load),
+                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
+                    self.retry_ports(Port::wanted);
+                }
                 due = round.tick() => self.look_after(due),
             }
         }
@@ -250,7 +254,6 @@ impl Supervisor {
                 "the main loop or a bridge's task is late; the watchdog is not fed"
             );
         }
-        self.retry_ports();
         self.manager.status(&self.state_in_words());
     }
 

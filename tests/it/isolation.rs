@@ -274,3 +274,44 @@ async fn interactive_clients_beyond_the_limit_are_refused_and_get_room_when_one_
     assert_eq!(alive(&fake), 5, "four and the shared one");
     drop((sse, served));
 }
+
+#[tokio::test]
+async fn what_an_own_server_says_outside_of_calls_reaches_its_session() {
+    let lines = [
+        r#"{"jsonrpc":"2.0","id":"early \u0031","method":"roots/list"}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"debug","data":"hello"}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"fake://x"}}"#,
+    ];
+    let flags: Vec<_> = lines
+        .iter()
+        .flat_map(|line| ["--on-initialized", line])
+        .collect();
+    let fake = fake::fake("isolation: auto", &flags).await;
+    let mut plain = fake.sse().await;
+    let capabilities = json!({"roots": {}});
+    let mut sse = Sse::connect(fake.addr()).await;
+    sse.initialize(&capabilities).await;
+    let streamable = Streamable::open(fake.addr(), &capabilities).await;
+    let (_, mut stream) = streamable.get(None).await;
+    for line in lines {
+        let expected: Value = serde_json::from_str(line).unwrap();
+        let mut got = [sse.next().await, stream.message().await];
+        for (number, message) in got.iter_mut().enumerate() {
+            assert_eq!(message["method"], expected["method"]);
+            assert_eq!(message["params"], expected["params"]);
+            if expected["id"].is_null() {
+                continue;
+            }
+            let answer = json!({"jsonrpc": "2.0", "id": message["id"], "result": {"roots": [], "of": number}});
+            match number {
+                0 => sse.send(&answer).await,
+                _ => streamable.send(&answer).await,
+            }
+            let heard = fake.recorded(&format!("\"of\":{number}")).await;
+            let id = raw_at(&heard, &["id"]);
+            assert_eq!(id.as_deref(), Some(r#""early \u0031""#));
+        }
+    }
+    plain.call("echo", &json!({})).await;
+    assert_eq!(plain.seen(), Vec::<Value>::new());
+}

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 pub use crate::metrics::TransportLabel as Transport;
-pub use mailbox::{Budget, Delivery, DeliveryKind, Mailbox, Reader, Refusal};
+pub use mailbox::{Answers, Budget, Delivery, DeliveryKind, Mailbox, Reader, Refusal};
 pub use session::Session;
 pub use start_gate::StartGate;
 pub use state::{LastExit, Phase, Status};
@@ -59,8 +59,6 @@ pub struct Site {
     pub tracker: TaskTracker,
     /// Spreads restart delays.
     pub jitter: Jitter,
-    /// How long calls in flight may go on when a server is restarted on demand.
-    pub drain: Duration,
 }
 
 impl Site {
@@ -78,6 +76,7 @@ impl Site {
             memory: command.limits.memory,
             open_files: command.limits.open_files,
             nice: command.limits.nice,
+            redaction: config::Redaction::of(&command.env),
             metrics: self.metrics.clone(),
         })
     }
@@ -101,11 +100,14 @@ struct Inner {
 
 impl Bridge {
     /// Starts the bridge's server. Needs a runtime.
-    pub fn start(settings: Arc<config::Bridge>, site: Site) -> Bridge {
+    ///
+    /// `drain` is how long calls in flight may go on when the server is restarted on demand.
+    pub fn start(settings: Arc<config::Bridge>, drain: Duration, site: Site) -> Bridge {
         let site = Arc::new(site);
         let name = settings.name.clone();
         let (orders, orders_seen) = watch::channel(Orders {
             settings: settings.clone(),
+            drain,
             restarts: 0,
             halt: Halt::No,
         });
@@ -207,9 +209,10 @@ impl Bridge {
     }
 
     /// Takes over a changed configuration in place; with `restart` the servers are drained and started anew.
-    pub fn reconfigure(&self, settings: Arc<config::Bridge>, restart: bool) {
+    pub fn reconfigure(&self, settings: Arc<config::Bridge>, drain: Duration, restart: bool) {
         self.0.orders.send_modify(|orders| {
             orders.settings = settings;
+            orders.drain = drain;
             orders.restarts += u64::from(restart);
         });
     }

@@ -1,22 +1,32 @@
 //! The command line.
 
+mod call;
 mod check;
+mod client;
 pub mod demo_server;
 mod output;
 mod serve;
+mod start_table;
+mod target;
+mod tools;
 
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::parse_duration;
 use crate::telemetry::LogFormat;
+use target::TargetArguments;
 
 /// The exit statuses of sysexits.h that scripts and unit files rely on.
 pub mod status {
+    /// A server refused, or its tool failed.
+    pub const FAILURE: u8 = 1;
     /// The arguments are wrong.
     pub const USAGE: u8 = 64;
     /// A port can't be had, or a server can't be reached.
@@ -25,11 +35,20 @@ pub mod status {
     pub const SOFTWARE: u8 = 70;
     /// The configuration is invalid.
     pub const CONFIG: u8 = 78;
+    /// The user ended it by SIGINT, as shells count it.
+    pub const INTERRUPTED: u8 = 130;
 }
 
 /// Serves unmodified stdio MCP servers over HTTP, supervised, each on its own port.
+///
+/// Without a command it serves the bridges of a configuration file.
 #[derive(Debug, Parser)]
-#[command(name = "mcp-bridged", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "mcp-bridged",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = EXIT_STATUSES
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -37,14 +56,44 @@ struct Arguments {
     serve: ServeArguments,
 }
 
+const EXIT_STATUSES: &str = "\
+Exit status:
+  0   done, or stopped by a signal after all calls had ended
+  1   a server refused, or its tool failed
+  64  wrong arguments
+  69  a port can't be had, or a server can't be reached
+  70  a fault of the program or the machine
+  78  the configuration is invalid";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the bridges of a configuration file (the default)
+    ///
+    /// Prints one table once every bridge has started or failed, then logs to stderr. SIGTERM and SIGINT let calls in flight
+    /// finish, a second one ends at once; SIGHUP applies a changed file.
     Serve(ServeArguments),
     /// Check a configuration file and its commands; starts nothing
+    ///
+    /// Says everything that is wrong with the file, each thing with line and column, and where each command was found.
+    /// Ends with 0 when the file is valid, also if a command is missing, and with 78 when it is not.
     Check(CheckArguments),
     /// Serve one server without a configuration file
+    ///
+    /// The server gets the whole environment. It is served at /sse (HTTP+SSE) and at /mcp (Streamable HTTP).
+    #[command(after_help = "Example: mcp-bridged run --port 8000 -- mcp-server-filesystem /srv")]
     Run(RunArguments),
+    /// List the tools of a bridge, or of any MCP server by its URL
+    #[command(
+        after_help = "Examples:\n  mcp-bridged tools postgres\n  mcp-bridged tools --json http://127.0.0.1:48001/sse"
+    )]
+    Tools(ToolsArguments),
+    /// Call a tool of a bridge, or of any MCP server by its URL
+    ///
+    /// Prints the text of the result. Exit status 1 when the tool says that it failed.
+    #[command(
+        after_help = "Examples:\n  mcp-bridged call demo add '{\"a\": 1, \"b\": 2}'\n  mcp-bridged call --json http://127.0.0.1:48001/mcp current_time"
+    )]
+    Call(CallArguments),
     /// Be a small MCP server on stdin and stdout, to have something to serve
     DemoServer,
 }
@@ -120,6 +169,38 @@ struct RunArguments {
     ports_file: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct ToolsArguments {
+    #[command(flatten)]
+    target: TargetArguments,
+    /// Print the server's own JSON, {"tools": [...]}, with nothing lost
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct CallArguments {
+    #[command(flatten)]
+    target: TargetArguments,
+    /// The tool's name
+    tool: String,
+    /// Its arguments, a JSON object [default: {}]
+    #[arg(value_name = "JSON")]
+    arguments: Option<String>,
+    /// Print the server's own JSON, with nothing lost
+    #[arg(long)]
+    json: bool,
+    /// How long each answer may take, such as 500ms, 60s or 10m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
+    timeout: Duration,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| "expected a time such as 500ms, 60s or 10m".to_owned())
+}
+
 /// Does what the arguments say.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -142,6 +223,8 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve::serve(arguments),
         Command::Run(arguments) => serve::run(arguments),
         Command::Check(arguments) => check::check(arguments),
+        Command::Tools(arguments) => tools::tools(arguments),
+        Command::Call(arguments) => call::call(arguments),
         Command::DemoServer => match demo_server::run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

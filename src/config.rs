@@ -19,6 +19,7 @@ mod keys;
 mod load;
 mod problem;
 mod read;
+mod redaction;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -31,13 +32,15 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-pub use bridge::{Bridge, Era, Isolation, Limits, Listen, OnCrash, Restart, Timing};
+pub use bridge::{Bridge, Isolation, Limits, Listen, OnCrash, Restart, Timing};
 pub use change::Change;
 pub use command::{Command, CommandError, ProcessLimits};
 pub use environment::Environment;
 pub use problem::{Place, Problem, Problems};
+pub use redaction::Redaction;
 pub use secret::Secret;
 pub use tools::ToolFilter;
+pub(crate) use units::parse_duration;
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]

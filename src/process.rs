@@ -33,6 +33,7 @@ pub use lines::{Line, Lines};
 pub use open_files::raise_open_files;
 pub use stderr::StderrTail;
 
+use crate::config::Redaction;
 use crate::metrics::BridgeMetrics;
 use birth::Order;
 use reaper::{Reaper, Status};
@@ -43,7 +44,7 @@ const DEATH: Duration = Duration::from_millis(1500);
 const QUEUE: usize = 64;
 
 /// What to start, and as whom.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Spec {
     /// The bridge's name, for the log.
     pub name: String,
@@ -64,8 +65,21 @@ pub struct Spec {
     pub open_files: Option<u64>,
     /// −20 to 19, absolute.
     pub nice: Option<i32>,
+    /// What is hidden in what is shown of its stderr.
+    pub redaction: Redaction,
     /// Where what it writes to stderr is counted.
     pub metrics: Arc<BridgeMetrics>,
+}
+
+/// Without arguments and values of the environment: secrets stand there.
+impl fmt::Debug for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Spec { name, program, .. } = self;
+        f.debug_struct("Spec")
+            .field("name", name)
+            .field("program", program)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a child did not start.
@@ -183,12 +197,14 @@ impl Spawner {
     /// # Cancel safety
     /// A child whose spawn was dropped is killed.
     pub async fn spawn(&self, spec: Spec) -> Result<Child, SpawnError> {
-        let (name, metrics) = (spec.name.clone(), spec.metrics.clone());
+        let (name, redaction) = (spec.name.clone(), spec.redaction.clone());
+        let metrics = spec.metrics.clone();
         let born = birth::order(&self.orders, spec).await?;
         let stdin = pipe::Sender::from_owned_fd(born.stdin).map_err(SpawnError::from_io)?;
         let stdout = pipe::Receiver::from_owned_fd(born.stdout).map_err(SpawnError::from_io)?;
         let stderr = pipe::Receiver::from_owned_fd(born.stderr).map_err(SpawnError::from_io)?;
-        let stderr = StderrTail::start(stderr, name, born.process.pid(), metrics, &self.tracker);
+        let pid = born.process.pid();
+        let stderr = StderrTail::start(stderr, name, redaction, pid, metrics, &self.tracker);
         Ok(Child {
             stdin: Some(stdin),
             stdout,

@@ -2,7 +2,7 @@
 //!
 //! [`Supervisor::start`] binds every port before the first server is started: a port that is taken is an error of the
 //! start, not of the night. [`Supervisor::run`] is the main loop: signals, reloads, ports that could not be had at a
-//! reload, the service manager. What runs is published as [`Entry`]s for the admin listener.
+//! reload, the service manager. What runs is published as `Entry`s for the admin listener.
 
 mod admin;
 mod ports;
@@ -27,7 +27,7 @@ pub use summary::Row;
 use crate::backoff::Jitter;
 use crate::bridge::{Bridge, Budget, Phase, Site, StartGate};
 use crate::config::{self, Config, Loaded, Problems};
-use crate::metrics::Metrics;
+use crate::metrics::{BridgeMetrics, Metrics};
 use crate::process::Spawner;
 use crate::shutdown::Shutdown;
 use crate::transport::{Connections, Endpoint, Shared};
@@ -135,7 +135,7 @@ impl Supervisor {
             shutdown,
             spawner,
             gate: StartGate::new(),
-            budget: Arc::default(),
+            budget: Budget::new(shared.metrics.process().clone()),
             jitter: Jitter::random()?,
             shared,
             ports,
@@ -168,20 +168,11 @@ impl Supervisor {
     fn build(
         &mut self,
         settings: config::Bridge,
-        port: impl FnOnce(&Supervisor, &Endpoint, Arc<crate::metrics::BridgeMetrics>) -> Port,
+        port: impl FnOnce(&Supervisor, &Endpoint, Arc<BridgeMetrics>) -> Port,
     ) -> Running {
         let settings = Arc::new(settings);
-        if !settings.listen.is_loopback() && settings.api_keys.is_empty() {
-            warn!(bridge = settings.name, listen = %settings.listen, "anybody who can reach this address can use it: no api_keys");
-        }
         let metrics = self.shared.metrics.bridge(&settings.name);
-        metrics.limits(&[
-            ("max_sessions", settings.limits.max_sessions as u64),
-            ("max_instances", settings.limits.max_instances as u64),
-            ("max_in_flight", settings.limits.max_in_flight as u64),
-            ("max_body", settings.limits.max_body as u64),
-            ("max_message", settings.limits.max_message as u64),
-        ]);
+        publish_limits(&metrics, &settings.limits);
         let site = Site {
             spawner: self.spawner.clone(),
             gate: self.gate.clone(),
@@ -189,9 +180,8 @@ impl Supervisor {
             budget: self.budget.clone(),
             tracker: self.shutdown.tracker.clone(),
             jitter: self.jitter.fork(),
-            drain: self.config.drain,
         };
-        let bridge = Bridge::start(settings.clone(), site);
+        let bridge = Bridge::start(settings.clone(), self.config.drain, site);
         let removed = CancellationToken::new();
         let endpoint = Endpoint::new(bridge.clone(), &self.shared, &removed);
         let port = port(self, &endpoint, metrics);
@@ -324,4 +314,14 @@ impl Supervisor {
     fn tracker(&self) -> &TaskTracker {
         &self.shutdown.tracker
     }
+}
+
+fn publish_limits(metrics: &BridgeMetrics, limits: &config::Limits) {
+    metrics.limits(&[
+        ("max_sessions", limits.max_sessions as u64),
+        ("max_instances", limits.max_instances as u64),
+        ("max_in_flight", limits.max_in_flight as u64),
+        ("max_body", limits.max_body as u64),
+        ("max_message", limits.max_message as u64),
+    ]);
 }

@@ -252,7 +252,8 @@ impl Actor {
                 let (stdout, stdin, timer) = (&up.stdout, &up.stdin, &mut up.timer);
                 let gone = up.exit.is_some();
                 let stderr_ended = up.stderr.ended();
-                if timer.deadline() != wake {
+                // A timer that fires early costs one more round; setting it anew for every line would cost more.
+                if wake < timer.deadline() || timer.is_elapsed() {
                     timer.as_mut().reset(wake);
                 }
                 let readable = async {
@@ -294,11 +295,14 @@ impl Actor {
             }
         }
         let waiting = self.out.outbox.len();
-        if self.queued.outgoing.swap(waiting, Ordering::Relaxed) != waiting {
+        let before = self.queued.outgoing.swap(waiting, Ordering::Relaxed);
+        if before != waiting {
+            // Several instances share the gauge.
+            let size = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
             self.site
                 .metrics
                 .queue_bytes
-                .set(i64::try_from(waiting).unwrap_or(i64::MAX));
+                .add(size(waiting) - size(before));
         }
         self.deliver();
     }

@@ -35,6 +35,8 @@ pub(crate) enum Command {
 pub(crate) struct Orders {
     /// The configuration in force.
     pub(crate) settings: Arc<config::Bridge>,
+    /// How long calls in flight may go on when a server is started anew.
+    pub(crate) drain: Duration,
     /// Grows when the servers are to be started anew.
     pub(crate) restarts: u64,
     /// Whether to go on.

@@ -1,17 +1,17 @@
 //! `serve` and `run`: the daemon.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
 use tracing::warn;
 
+use super::start_table::start_table;
 use super::{LogArguments, RunArguments, ServeArguments, output, status};
 use crate::config::{self, Config, Environment, Listen, Loaded, Problems};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-use crate::supervisor::{Row, StartError, Supervisor};
+use crate::supervisor::{StartError, Supervisor};
 use crate::telemetry::{self, Level, Log, LogFormat};
 
 /// Serves what a file configures.
@@ -69,7 +69,7 @@ fn daemon(
     let Loaded { config, warnings } = match load() {
         Ok(loaded) => loaded,
         Err(problems) => {
-            output::error(&problems.to_string());
+            output::patiently(move || output::error(&problems.to_string()));
             return ExitCode::from(status::CONFIG);
         }
     };
@@ -109,7 +109,9 @@ fn daemon(
             warn!(%error, file = %file.display(), "failed to write the ports file");
         }
         supervisor.settle().await;
-        output::line(&start_table(&supervisor.rows().await));
+        let table = start_table(&supervisor.rows().await);
+        // Not waited for: bridges are served whether somebody reads this or not.
+        output::aside(move || output::line(&table));
         supervisor.run(load).await
     });
     runtime.shutdown_background();
@@ -143,7 +145,8 @@ fn log_of(arguments: LogArguments, config: &Config) -> Result<Log, String> {
 }
 
 fn fail(message: &str, status: u8) -> ExitCode {
-    output::error(&format!("error: {message}"));
+    let text = format!("error: {message}");
+    output::patiently(move || output::error(&text));
     ExitCode::from(status)
 }
 
@@ -157,41 +160,4 @@ fn write_ports(file: &Path, supervisor: &Supervisor) -> std::io::Result<()> {
     let partial = file.with_extension("partial");
     std::fs::write(&partial, text.to_string())?;
     std::fs::rename(partial, file)
-}
-
-fn start_table(rows: &[Row]) -> String {
-    let mut cells = vec![
-        ["BRIDGE", "STATE", "TOOLS", "SSE", "HTTP", ""]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    for row in rows {
-        let url = |path: &str| {
-            row.address.map_or_else(String::new, |address| {
-                format!("http://{}{path}", seen(address))
-            })
-        };
-        cells.push(vec![
-            row.bridge.clone(),
-            row.state.to_owned(),
-            row.tools
-                .map_or_else(|| "-".to_owned(), |tools| tools.to_string()),
-            url("/sse"),
-            url("/mcp"),
-            row.remark.clone().unwrap_or_default(),
-        ]);
-    }
-    output::table(&cells)
-}
-
-/// An address that a client on this machine can use.
-fn seen(address: SocketAddr) -> SocketAddr {
-    let mut seen = address;
-    if address.ip().is_unspecified() {
-        seen.set_ip(match address {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    seen
 }

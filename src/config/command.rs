@@ -11,6 +11,9 @@ use thiserror::Error;
 /// Where programs are looked for when the child's environment has no `PATH`.
 const FALLBACK_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// Directories of a search path that a message names.
+const SHOWN: usize = 3;
+
 /// A program and how to run it. No shell is involved.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Command {
@@ -43,7 +46,7 @@ pub struct ProcessLimits {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum CommandError {
     /// No directory of the `PATH` has it.
-    #[error("command `{program}` not found on PATH ({path})")]
+    #[error("command `{program}` not found on PATH ({})", in_short(path))]
     NotOnPath {
         /// As configured.
         program: String,
@@ -139,6 +142,22 @@ impl fmt::Debug for Command {
     }
 }
 
+/// The first directories of a search path, each once, and how many there are more.
+fn in_short(path: &str) -> String {
+    let mut directories: Vec<&str> = Vec::new();
+    for directory in path.split(':') {
+        if !directories.contains(&directory) {
+            directories.push(directory);
+        }
+    }
+    match directories.split_at_checked(SHOWN) {
+        Some((first, rest)) if rest.len() > 1 => {
+            format!("{} and {} more", first.join(":"), rest.len())
+        }
+        _ => directories.join(":"),
+    }
+}
+
 enum Kind {
     Executable,
     Other,
@@ -215,6 +234,13 @@ mod tests {
                 .ends_with("is not an executable file")
         );
         assert!(command("sh", None, None).resolve().is_ok());
+    }
+
+    #[test]
+    fn a_long_search_path_is_named_in_short() {
+        assert_eq!(in_short("/a:/b:/a:/c:/d"), "/a:/b:/c:/d");
+        assert_eq!(in_short("/a:/b:/b:/c:/d:/e"), "/a:/b:/c and 2 more");
+        assert_eq!(in_short(""), "");
     }
 
     #[test]

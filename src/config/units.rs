@@ -15,7 +15,7 @@ const SIZES: [(&str, u64); 5] = [
 ];
 
 /// A whole number with a unit: `500ms`, `30s`, `5m`, `1h`. Zero needs one, too.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     parse(text, &TIMES).map(Duration::from_millis)
 }
 

@@ -11,6 +11,8 @@ use std::borrow::Cow;
 
 use scanner::{Scanned, Scanner};
 
+/// Lists that are taken apart have no more elements: a body of commas would become many times its size in places.
+const MAX_ELEMENTS: usize = 65_536;
 /// Arrays and objects nested deeper than this are refused.
 pub const MAX_DEPTH: u32 = 128;
 
@@ -214,6 +216,10 @@ pub fn array_elements(text: &[u8]) -> Result<Vec<Span>, ScanError> {
     let mut elements = Vec::new();
     scanner.whitespace();
     scanner.array(|scanner| {
+        if elements.len() == MAX_ELEMENTS {
+            let reason = format!("a list has at most {MAX_ELEMENTS} elements").into();
+            return Err(ScanError::Invalid { reason, id: None });
+        }
         elements.push(scanner.value()?);
         Ok(())
     })?;

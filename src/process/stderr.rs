@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::config::Redaction;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
@@ -33,6 +34,7 @@ const READ: usize = 4096;
 pub struct StderrTail {
     kept: Arc<Mutex<VecDeque<u8>>>,
     ended: watch::Receiver<bool>,
+    redaction: Redaction,
     _stop: DropGuard,
 }
 
@@ -41,6 +43,7 @@ impl StderrTail {
     pub(super) fn start(
         pipe: pipe::Receiver,
         name: String,
+        redaction: Redaction,
         pid: i32,
         metrics: Arc<BridgeMetrics>,
         tracker: &TaskTracker,
@@ -51,18 +54,19 @@ impl StderrTail {
         let drain = Drain {
             pipe,
             kept: Arc::clone(&kept),
-            log: Log::new(name, pid, metrics),
+            log: Log::new(name, redaction.clone(), pid, metrics),
             _end: EndOnDrop(end),
         };
         tracker.spawn(drain.run(stop.clone()));
         Self {
             kept,
             ended,
+            redaction,
             _stop: stop.drop_guard(),
         }
     }
 
-    /// The last `count` lines at most, without terminal escapes; the last may be unfinished.
+    /// The last `count` lines at most, without terminal escapes and secrets; the last may be unfinished.
     pub fn last_lines(&self, count: usize) -> Vec<String> {
         let kept = self.tail(KEPT);
         let lines: Vec<&str> = kept
@@ -71,7 +75,7 @@ impl StderrTail {
             .collect();
         lines[lines.len().saturating_sub(count)..]
             .iter()
-            .map(|line| clean(line))
+            .map(|line| self.redaction.apply(clean(line)))
             .collect()
     }
 
@@ -165,6 +169,7 @@ async fn wait_until(time: Option<Instant>) {
 /// Makes lines of bytes and lets through what the limits allow.
 struct Log {
     bridge: String,
+    redaction: Redaction,
     pid: i32,
     /// The beginning of the current line, at most [`LOGGED_LINE`] bytes.
     line: Vec<u8>,
@@ -179,9 +184,10 @@ struct Log {
 }
 
 impl Log {
-    fn new(bridge: String, pid: i32, metrics: Arc<BridgeMetrics>) -> Self {
+    fn new(bridge: String, redaction: Redaction, pid: i32, metrics: Arc<BridgeMetrics>) -> Self {
         Self {
             bridge,
+            redaction,
             pid,
             line: Vec::new(),
             cut: false,
@@ -212,7 +218,9 @@ impl Log {
     fn end_line(&mut self) {
         let blank = self.line.trim_ascii().is_empty();
         if !blank && self.admit(Instant::now()) {
-            let mut text = clean(&String::from_utf8_lossy(&self.line));
+            let mut text = self
+                .redaction
+                .apply(clean(&String::from_utf8_lossy(&self.line)));
             if self.cut {
                 text.push('…');
             }
@@ -308,7 +316,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_cut_by_lines_and_by_bytes_each_second() {
-        let mut log = Log::new("b".into(), 1, Metrics::new().bridge("b"));
+        let metrics = Metrics::new().bridge("b");
+        let mut log = Log::new("b".into(), Redaction::default(), 1, metrics);
         let start = Instant::now();
         log.line = vec![b'x'; 10];
         let admitted = (0..1000).filter(|_| log.admit(start)).count();
@@ -326,7 +335,8 @@ mod tests {
 
     #[test]
     fn a_line_without_end_takes_no_more_than_its_limit() {
-        let mut log = Log::new("b".into(), 1, Metrics::new().bridge("b"));
+        let metrics = Metrics::new().bridge("b");
+        let mut log = Log::new("b".into(), Redaction::default(), 1, metrics);
         for _ in 0..100 {
             log.take(&[b'x'; 1000]);
         }

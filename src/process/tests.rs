@@ -43,6 +43,7 @@ fn spec(program: &str, args: &[&str]) -> Spec {
         memory: None,
         open_files: None,
         nice: None,
+        redaction: Redaction::default(),
         metrics: Metrics::new().bridge("test"),
     }
 }

@@ -33,7 +33,8 @@ pub struct BindError {
 fn cure(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "; another program (or another mcp-bridged) has it: `ss -ltnp` shows which"
+            "; another program has it (`ss -tanp` shows which), or an outgoing connection was given it: \
+             the sysctl net.ipv4.ip_local_reserved_ports keeps ports from that"
         }
         io::ErrorKind::AddrNotAvailable => "; this machine has no such address: check `host`",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",

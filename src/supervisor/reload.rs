@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::ports::Port;
-use super::{Running, Supervisor};
+use super::{Running, Supervisor, publish_limits};
 use crate::config::{self, Change, Config, Loaded, Problems};
 
 impl Supervisor {
@@ -103,14 +103,21 @@ impl Supervisor {
     fn change(&mut self, running: &mut Running, settings: config::Bridge) -> bool {
         let change = settings.change_from(&running.settings);
         if change == Change::None {
+            // The time for draining stands above the bridges.
+            let settings = running.settings.clone();
+            running
+                .bridge
+                .reconfigure(settings, self.config.drain, false);
             return false;
         }
         let name = settings.name.clone();
         let moved = settings.listen != running.settings.listen;
         running.settings = Arc::new(settings);
+        let drain = self.config.drain;
         running
             .bridge
-            .reconfigure(running.settings.clone(), change == Change::Restart);
+            .reconfigure(running.settings.clone(), drain, change == Change::Restart);
+        publish_limits(running.bridge.metrics(), &running.settings.limits);
         if moved {
             // The new port is bound before the old one is closed.
             let new = self.open_port(running, Port::wanted_soon);

@@ -4,13 +4,11 @@
 //! `message` events, and when the client closes the stream, its calls are cancelled.
 //!
 //! The path in the first event is relative, so that it stays on the origin that the client used, behind whatever proxy;
-//! clients refuse another origin. After the last answer of a session notifications wait for 250 ms: clients that open a
-//! session for a single operation close at that point, and some lose the finished result to a notification meanwhile.
+//! clients refuse another origin. After the last answer of a session notifications wait for 250 ms, see [`QUIET`].
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -20,7 +18,7 @@ use axum::response::Response;
 use tokio::time::{Instant, Sleep};
 
 use super::messages::{Messages, no_batches};
-use super::sessions::{Client, Sessions, Streaming};
+use super::sessions::{Client, QUIET, Sessions, Streaming};
 use super::sse::{EventStream, Frames, Source};
 use super::{Reject, body, media, messages, version};
 use crate::bridge::{Delivery, DeliveryKind, Reader, Transport};
@@ -28,8 +26,11 @@ use crate::jsonrpc::{Kind, Message};
 
 /// The path of POSTs.
 pub(super) const MESSAGES: &str = "/messages";
-/// How long notifications wait after a session's last answer.
-const QUIET: Duration = Duration::from_millis(250);
+/// Bytes that may wait for the client on its stream while it asks for more.
+const UNREAD: usize = 1024 * 1024;
+/// Requests that may wait for their answer or for the client to read it; the bridge itself refuses those beyond 128 that
+/// wait for the server.
+const UNANSWERED: usize = 1024;
 /// Notifications that wait at most; with more the wait ends.
 const HELD: usize = 256;
 /// The longest prefix that a proxy may name.
@@ -89,7 +90,17 @@ pub(super) async fn post(
         .ok_or(Reject::SessionMissing("session_id"))?;
     let client = sessions.find(id.as_bytes(), Transport::Sse)?;
     let body = body::read(&head.headers, body, max_body).await?;
-    match messages::parse(&body)? {
+    let messages = messages::parse(&body)?;
+    if messages.ask() {
+        if sessions.bridge().budget().is_spent() {
+            return Err(Reject::Shedding(messages.id()));
+        }
+        // Answers are never dropped, so whoever reads none gets no more of them.
+        if client.outlet().queued_bytes() > UNREAD || client.requests() >= UNANSWERED {
+            return Err(Reject::Unread(messages.id()));
+        }
+    }
+    match messages {
         Messages::One(message) => send(&client, message),
         Messages::Batch(_) if !client.version_is(version::allows_batch) => return Err(no_batches()),
         Messages::Batch(batch) => {
@@ -159,6 +170,10 @@ impl Conversation {
         {
             self.held.push(delivery);
             return;
+        }
+        if delivery.kind == DeliveryKind::Cancelled {
+            // Who cancelled a request wants no answer to it (MCP 2024-11-05, Cancellation § Behavior Requirements).
+            return self.client.answered();
         }
         self.release(frames);
         frames.message(None, &delivery.body);

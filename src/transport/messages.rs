@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Reject;
-use crate::jsonrpc::{Kind, Message, array_elements};
+use crate::jsonrpc::{Kind, Message, RequestId, array_elements};
 
 /// The method that begins a session.
 pub(super) const INITIALIZE: &str = "initialize";
@@ -48,6 +48,28 @@ pub(super) fn parse(body: &Bytes) -> Result<Messages, Reject> {
         return invalid("initialize can't be part of a batch".to_owned());
     }
     Ok(Messages::Batch(batch))
+}
+
+impl Messages {
+    /// Whether an answer is expected to any of it.
+    pub(super) fn ask(&self) -> bool {
+        match self {
+            Messages::One(message) => message.kind() == Kind::Request,
+            Messages::Batch(batch) => batch.iter().any(|message| {
+                message
+                    .as_ref()
+                    .map_or(true, |message| message.kind() == Kind::Request)
+            }),
+        }
+    }
+
+    /// The id to refuse it under, where there is only one.
+    pub(super) fn id(&self) -> Option<RequestId> {
+        match self {
+            Messages::One(message) => message.id().map(RequestId::new),
+            Messages::Batch(_) => None,
+        }
+    }
 }
 
 /// Whether `message` asks for a new session.

@@ -90,6 +90,12 @@ pub enum Reject {
     /// A `Last-Event-ID` that can't be continued.
     #[error("this Last-Event-ID is unknown or expired")]
     EventUnknown,
+    /// The session's answers wait for a client that does not read its stream.
+    #[error("answers to earlier requests wait on this session's stream; read them first")]
+    Unread(Option<RequestId>),
+    /// Memory for queued output is used up, over all sessions.
+    #[error("too much is queued for clients that read slowly")]
+    Shedding(Option<RequestId>),
     /// `max_sessions` are open and none of them is idle.
     #[error("too many sessions are open")]
     Sessions,
@@ -120,7 +126,10 @@ impl Reject {
             Reject::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
             Reject::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Reject::Slow(_) => StatusCode::REQUEST_TIMEOUT,
-            Reject::Sessions | Reject::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Reject::Unread(_) => StatusCode::TOO_MANY_REQUESTS,
+            Reject::Shedding(_) | Reject::Sessions | Reject::Draining => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -131,7 +140,7 @@ impl Reject {
             Reject::Parse(_) => code::PARSE_ERROR,
             Reject::TooLarge { .. } => code::TOO_LARGE,
             Reject::Slow(_) => code::TIMEOUT,
-            Reject::Sessions => code::OVERLOADED,
+            Reject::Sessions | Reject::Unread(_) | Reject::Shedding(_) => code::OVERLOADED,
             Reject::Draining => code::SHUTTING_DOWN,
             _ => code::INVALID_REQUEST,
         }
@@ -146,6 +155,8 @@ impl Reject {
             Reject::KeyMissing | Reject::KeyWithoutBearer | Reject::KeyWrong => Refused::Key,
             Reject::TooLarge { .. } => Refused::Body,
             Reject::Slow(_) => Refused::Slow,
+            Reject::Unread(_) => Refused::InFlight,
+            Reject::Shedding(_) => Refused::Shedding,
             Reject::Sessions => Refused::Sessions,
             Reject::Draining => Refused::Draining,
             _ => Refused::Malformed,
@@ -154,6 +165,8 @@ impl Reject {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
+            Reject::Unread(_) => Some(Duration::from_secs(1)),
+            Reject::Shedding(_) => Some(Duration::from_secs(5)),
             Reject::Sessions => Some(Duration::from_secs(10)),
             Reject::Draining => Some(Duration::from_secs(5)),
             _ => None,
@@ -180,7 +193,9 @@ impl Reject {
     #[must_use]
     pub fn body(&self) -> bytes::Bytes {
         let id = match self {
-            Reject::Invalid { id: Some(id), .. } => Some(id.as_bytes()),
+            Reject::Invalid { id: Some(id), .. }
+            | Reject::Unread(Some(id))
+            | Reject::Shedding(Some(id)) => Some(id.as_bytes()),
             _ => None,
         };
         ErrorObject::new(self.code(), self.to_string()).response(id)
@@ -306,6 +321,18 @@ mod tests {
             ),
             (Reject::Parse("x".to_owned()), 400, -32700, None),
             (Reject::SessionUnknown, 404, -32600, None),
+            (
+                Reject::Unread(None),
+                429,
+                -31004,
+                Some(("retry-after", "1")),
+            ),
+            (
+                Reject::Shedding(None),
+                503,
+                -31004,
+                Some(("retry-after", "5")),
+            ),
             (Reject::Sessions, 503, -31004, Some(("retry-after", "10"))),
             (Reject::Draining, 503, -31005, Some(("retry-after", "5"))),
         ] {

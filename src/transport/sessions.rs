@@ -14,12 +14,14 @@ use tokio::time::Instant;
 
 use super::Reject;
 use super::replay::Streams;
-use crate::bridge::{Bridge, Mailbox, Session, Transport};
+use crate::bridge::{Answers, Bridge, Mailbox, Session, Transport};
 use crate::jsonrpc::Message;
-use crate::metrics::TransportLabel;
 
 /// Idle time from which a session may be ended for a new one.
 const EVICTABLE: Duration = Duration::from_secs(60);
+/// How long notifications wait after a session's last answer: clients that open a session for a single operation close
+/// at that point, and some lose the finished result to a notification meanwhile.
+pub(super) const QUIET: Duration = Duration::from_millis(250);
 /// How often at most and at least the sweeper looks.
 const SWEEP: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
@@ -90,6 +92,7 @@ pub(super) struct Client {
     start: Instant,
     opened: u64,
     used: AtomicU64,
+    answers: Arc<Answers>,
     words: AtomicU32,
     open_streams: AtomicUsize,
     requests: AtomicUsize,
@@ -132,9 +135,16 @@ impl Sessions {
         let limit = self.bridge.settings().limits.max_sessions;
         let outlet = Mailbox::new(self.bridge.budget());
         let session = self.bridge.open(transport, outlet.clone());
-        let now = self.now();
+        let (id, now) = (SessionId::new(), self.now());
+        tracing::debug!(
+            bridge = self.bridge.name(),
+            session = session.number(),
+            ?id,
+            transport = transport.as_str(),
+            "session opens"
+        );
         let client = Arc::new(Client {
-            id: SessionId::new(),
+            id,
             transport,
             streams: Mutex::default(),
             outlet,
@@ -142,6 +152,7 @@ impl Sessions {
             start: self.start,
             opened: now,
             used: AtomicU64::new(now),
+            answers: Arc::default(),
             words: AtomicU32::new(0),
             open_streams: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
@@ -160,9 +171,8 @@ impl Sessions {
         };
         if let Some(evicted) = evicted {
             tracing::debug!(bridge = self.bridge.name(), session = ?evicted.id, "too many sessions, ended one");
-            self.ended(&evicted);
+            evicted.end();
         }
-        self.gauge(transport).inc();
         Ok(client)
     }
 
@@ -192,7 +202,7 @@ impl Sessions {
     pub(super) fn end(&self, id: SessionId) {
         let client = self.lock().remove(&id);
         if let Some(client) = client {
-            self.ended(&client);
+            client.end();
         }
     }
 
@@ -200,7 +210,7 @@ impl Sessions {
     pub(super) fn end_all(&self) {
         let all = std::mem::take(&mut *self.lock());
         for client in all.into_values() {
-            self.ended(&client);
+            client.end();
         }
     }
 
@@ -243,18 +253,6 @@ impl Sessions {
             tokio::time::sleep((idle / 4).clamp(SWEEP.0, SWEEP.1)).await;
             self.sweep();
         }
-    }
-
-    fn ended(&self, client: &Client) {
-        client.end();
-        self.gauge(client.transport).dec();
-    }
-
-    fn gauge(&self, transport: Transport) -> &crate::metrics::Gauge {
-        self.bridge.metrics().sessions(match transport {
-            Transport::Sse => TransportLabel::Sse,
-            Transport::Streamable => TransportLabel::Streamable,
-        })
     }
 
     fn now(&self) -> u64 {
@@ -313,6 +311,17 @@ impl Client {
         self.touch();
     }
 
+    /// Until when nothing unsolicited is sent: no POST waits for an answer, and the last one came only just now.
+    pub(super) fn quiet_until(&self) -> Option<Instant> {
+        let until = self.answers.last()? + QUIET;
+        (until > Instant::now()).then_some(until)
+    }
+
+    /// The answers to its POSTs.
+    pub(super) fn answers(&self) -> &Arc<Answers> {
+        &self.answers
+    }
+
     /// Counts a request until dropped.
     pub(super) fn busy(self: &Arc<Client>) -> Busy {
         self.asked();
@@ -361,7 +370,8 @@ impl Client {
             used: self.used.load(Ordering::Relaxed),
             words: self.words.load(Ordering::Relaxed),
             streams: self.open_streams.load(Ordering::Relaxed),
-            requests: self.requests.load(Ordering::Relaxed),
+            // A call whose client went away goes on, and can be asked for again.
+            requests: self.requests().max(self.answers.expected()),
         }
     }
 }
@@ -428,74 +438,4 @@ fn millis(time: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_read_as_they_are_written_and_are_not_logged() {
-        let id = SessionId::new();
-        let text = id.to_string();
-        assert_eq!(SessionId::parse(text.as_bytes()), Some(id));
-        assert!(!format!("{id:?}").contains(&text[8..]));
-        for bad in [
-            "",
-            "0",
-            &text.replace(|_| true, "g"),
-            &text.replace(|_| true, "A"),
-            &format!("{text}0"),
-        ] {
-            assert_eq!(SessionId::parse(bad.as_bytes()), None, "{bad}");
-        }
-    }
-
-    fn standing(
-        n: u128,
-        opened: u64,
-        used: u64,
-        words: u32,
-        streams: usize,
-        requests: usize,
-    ) -> Standing {
-        Standing {
-            id: SessionId(n),
-            opened,
-            used,
-            words,
-            streams,
-            requests,
-        }
-    }
-
-    #[test]
-    fn silent_sessions_go_first_then_the_longest_idle() {
-        let now = 1_000_000;
-        let chosen = |sessions: &[Standing]| choose(sessions.iter().copied(), now).map(|id| id.0);
-        let idle = standing(1, 0, 900_000, 9, 0, 0);
-        let idle_longer = standing(2, 500_000, 800_000, 9, 0, 0);
-        let fresh = standing(3, 0, now - 60_000, 9, 0, 0);
-        let streaming = standing(4, 0, 0, 9, 1, 0);
-        let waiting = standing(5, 0, 0, 9, 0, 1);
-        let silent = standing(6, 999_000, 999_000, 1, 1, 0);
-        let silent_longer = standing(7, 998_000, 999_500, 0, 1, 0);
-        let initializing = standing(8, 0, 0, 1, 0, 1);
-        assert_eq!(
-            chosen(&[
-                idle,
-                idle_longer,
-                fresh,
-                streaming,
-                waiting,
-                silent,
-                silent_longer,
-                initializing
-            ]),
-            Some(7)
-        );
-        assert_eq!(
-            chosen(&[idle, idle_longer, fresh, streaming, waiting, initializing]),
-            Some(2)
-        );
-        assert_eq!(chosen(&[fresh, streaming, waiting, initializing]), None);
-        assert_eq!(chosen(&[]), None);
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 //! notification or a request of the server comes before it, or after 10 s of silence, the response becomes an event
 //! stream, which a GET with `Last-Event-ID` can resume. A POST whose client goes away cancels nothing.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use axum::http::header::HeaderName;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::messages::{Messages, is_initialize, no_batches};
 use super::replay::{Carrier, EventId, Origin};
@@ -81,6 +82,9 @@ async fn post(
     let client = client(sessions, &headers)?;
     // The head shares the connection's read buffer; a long call must not hold it.
     drop(headers);
+    if messages.ask() && sessions.bridge().budget().is_spent() {
+        return Err(Reject::Shedding(messages.id()));
+    }
     match messages {
         Messages::One(message) if message.kind() == Kind::Request => {
             if is_initialize(&message) {
@@ -212,7 +216,8 @@ struct Call {
 
 impl Call {
     fn new(sessions: &Sessions, client: Arc<Client>, answers: usize) -> Call {
-        let mailbox = Mailbox::new(sessions.bridge().budget());
+        client.answers().expect(answers);
+        let mailbox = Mailbox::counted(sessions.bridge().budget(), client.answers());
         let busy = client.busy();
         Call {
             client,
@@ -272,6 +277,7 @@ impl Call {
             carrier: stream.attach(0),
             _streaming: self.client.streaming(),
             busy: Some(self.busy),
+            quiet: None,
         }
         .begin(frames)
     }
@@ -317,13 +323,18 @@ fn get(sessions: &Arc<Sessions>, headers: &HeaderMap) -> Result<Response, Reject
             .ok_or(Reject::EventUnknown)?;
         let stream = client.streams().find(last.stream);
         if let Some(stream) = stream {
+            if !stream.has_sent(last.number) {
+                return Err(Reject::EventUnknown);
+            }
             let carrier = stream.attach(last.number);
             let mut frames = Frames::default();
             frames.keep_alive();
+            let quiet = (!last.is_of_post()).then(|| Quiet::of(&client));
             return Ok(Listening {
                 carrier,
                 _streaming: streaming,
                 busy: None,
+                quiet,
             }
             .begin(frames));
         }
@@ -345,6 +356,7 @@ fn get(sessions: &Arc<Sessions>, headers: &HeaderMap) -> Result<Response, Reject
         carrier: stream.attach(0),
         _streaming: streaming,
         busy: None,
+        quiet: Some(Quiet::of(&client)),
     }
     .begin(frames))
 }
@@ -354,6 +366,37 @@ struct Listening {
     carrier: Carrier,
     _streaming: Streaming,
     busy: Option<Busy>,
+    quiet: Option<Quiet>,
+}
+
+/// The rest after a session's last answer, for streams on which nobody waits for one; see [`super::sessions::QUIET`].
+struct Quiet {
+    client: Arc<Client>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Quiet {
+    fn of(client: &Arc<Client>) -> Quiet {
+        Quiet {
+            client: client.clone(),
+            timer: None,
+        }
+    }
+
+    /// Whether it is quiet; the task is woken when that is over.
+    fn poll(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(until) = self.client.quiet_until() else {
+            self.timer = None;
+            return false;
+        };
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if timer.deadline() != until {
+            timer.as_mut().reset(until);
+        }
+        timer.as_mut().poll(context).is_pending()
+    }
 }
 
 impl Listening {
@@ -370,7 +413,8 @@ impl Listening {
 
 impl Source for Listening {
     fn poll_fill(&mut self, context: &mut Context<'_>, frames: &mut Frames) -> Poll<bool> {
-        self.carrier.poll_fill(context, frames)
+        let quiet = self.quiet.as_mut().is_some_and(|quiet| quiet.poll(context));
+        self.carrier.poll_fill(context, frames, quiet)
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct LongLived;
 
 /// Pieces that one write takes.
 const PIECES: usize = 16;
+/// Bytes that are taken from the body at a time, but for the last piece.
+const ENOUGH: usize = 64 * 1024;
 /// Chunks up to this size are copied into one piece with their frame.
 const SMALL: usize = 4 * 1024;
 
@@ -82,7 +84,9 @@ impl Streaming {
 
     /// Takes what the body has; `true` when it has no more now.
     fn gather(&mut self, context: &mut Context<'_>) -> bool {
-        while self.pieces.len() < PIECES {
+        let mut bytes = 0;
+        // Large messages one by one: what is taken from the body is no longer counted against any limit.
+        while self.pieces.len() < PIECES && bytes < ENOUGH {
             let Some(body) = &mut self.body else {
                 return true;
             };
@@ -90,6 +94,7 @@ impl Streaming {
                 Poll::Pending => return true,
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
+                        bytes += data.len();
                         self.chunk(data);
                     }
                 }

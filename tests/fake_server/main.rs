@@ -110,6 +110,9 @@ struct Flags {
     /// Leave the scripted tools out of the list (they can be called all the same)
     #[arg(long)]
     hide_tools: bool,
+    /// Answer `tools/list` with this raw result
+    #[arg(long)]
+    tools_result: Option<String>,
     /// At most so many tools a page
     #[arg(long)]
     page: Option<usize>,

@@ -47,6 +47,9 @@ static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 /// The raw result of `tools/list`; `cursor` is the index of the page's first tool.
 pub(crate) fn list(server: &Server, cursor: Option<&str>) -> String {
     let flags = &server.flags;
+    if let Some(result) = &flags.tools_result {
+        return result.clone();
+    }
     let scripted = NAMES.iter().filter(|_| !flags.hide_tools);
     let mut names: Vec<_> = scripted.map(ToString::to_string).collect();
     names.extend(flags.tool.iter().cloned());

@@ -16,6 +16,7 @@ pub(crate) mod daemon;
 pub(crate) mod fake;
 pub(crate) mod http;
 pub(crate) mod proc;
+pub(crate) mod raw;
 mod selftest;
 pub(crate) mod sse;
 pub(crate) mod streamable;
@@ -23,6 +24,7 @@ pub(crate) mod streamable;
 pub(crate) use daemon::{Daemon, Launch};
 pub(crate) use fake::Fake;
 pub(crate) use http::{Connection, Request};
+pub(crate) use raw::Raw;
 pub(crate) use sse::Sse;
 pub(crate) use streamable::{Reply, Streamable};
 

@@ -4,20 +4,37 @@
     reason = "helpers of tests panic like the tests that they serve"
 )]
 
+mod asks;
 mod broken_configs;
+mod cancellation;
 mod child_io;
+mod cli;
 mod floods;
 mod harness;
 mod health;
+mod http_guards;
+mod http_sight;
+mod ids;
+mod initialize;
+mod isolation;
 mod isolation_life;
 mod layering;
 mod leaks;
+mod legacy_sse;
+mod limits_http;
+mod logging;
 mod notify;
 mod orphans;
+mod passage;
+mod progress;
 mod real;
 mod reload;
 mod restart_calls;
+mod resumption;
 mod smoke;
 mod stop;
+mod streamable;
+mod subscriptions;
 mod supervision;
 mod survival;
+mod tools_filter;

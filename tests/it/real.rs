@@ -181,3 +181,20 @@ fn text(result: &Value) -> &str {
     let text = result["text"].as_str();
     text.unwrap_or_else(|| panic!("no text in {result}"))
 }
+
+/// Nothing that names another client than `number` reached this one; names are of the form `client-7.`.
+fn has_no_stranger(facts: &Value, number: usize) {
+    let text = facts.to_string();
+    let names = text.split("client-").skip(1);
+    for name in names {
+        let name = name.split('.').next().unwrap();
+        assert_eq!(name, number.to_string(), "client-{number} saw {text}");
+    }
+}
+
+/// No log line and no notification came that nobody asked for.
+fn is_undisturbed(facts: &Value) {
+    assert_eq!(facts["logs"], json!([]), "{facts}");
+    assert_eq!(facts["notifications"], json!([]), "{facts}");
+    assert_eq!(facts["asked"], json!([]), "{facts}");
+}

@@ -27,8 +27,7 @@ impl Actor {
             }
             Command::Beat => drop(self.queued.beats.fetch_add(1, Ordering::Relaxed)),
             Command::Close(session) => {
-                self.waiting
-                    .retain(|waiter| waiter.request.session != session);
+                self.end_waiting_of(session);
                 self.mux.close(session, now.into_std(), &mut self.out);
                 self.facts.remove(&session);
                 if matches!(self.role, Role::Dedicated { .. }) {
@@ -60,6 +59,26 @@ impl Actor {
                 }
             }
         }
+    }
+
+    /// A request that waits for the server when its session ends is answered too: an HTTP response may wait for that.
+    fn end_waiting_of(&mut self, session: SessionKey) {
+        let error = ErrorObject::new(
+            code::INVALID_REQUEST,
+            "the session ended before the server was ready",
+        );
+        self.waiting.retain(|waiter| {
+            let request = &waiter.request;
+            if request.session != session {
+                return true;
+            }
+            let body = error.response(request.message.id()).into();
+            request.address.push(Delivery {
+                kind: DeliveryKind::Answer,
+                body,
+            });
+            false
+        });
     }
 
     fn request(&mut self, request: Waiting<Arc<Mailbox>>, now: Instant) {

@@ -15,7 +15,7 @@ use crate::bridge::mux::OwnRequest;
 use crate::bridge::outbox::Outbox;
 use crate::bridge::start_gate::StartPermit;
 use crate::bridge::state::{LastExit, Phase};
-use crate::config::{Isolation, OnCrash, Restart, Timing};
+use crate::config::{Isolation, OnCrash, Redaction, Restart, Timing};
 use crate::metrics::BridgeMetrics;
 use crate::process::{Child, Exit, Ladder, Lines, Process, SpawnError, StderrTail};
 
@@ -59,6 +59,8 @@ pub(super) struct Generation {
     doomed: Option<String>,
     pub(super) permit: Option<StartPermit>,
     pub(super) garbage: Sampler,
+    /// What is hidden in what the log shows of it.
+    pub(super) redaction: Redaction,
     pub(super) log: Sampler,
 }
 
@@ -180,6 +182,7 @@ impl Actor {
             bridge = self.settings.name,
             generation = number,
             pid,
+            dedicated = matches!(self.role, Role::Dedicated { .. }),
             "server started"
         );
         let Child {
@@ -209,6 +212,7 @@ impl Actor {
             doomed: None,
             // A spare waits for its client: it must not keep others from starting.
             permit: shared.then_some(permit),
+            redaction: Redaction::of(&self.settings.command.env),
             garbage: Sampler::new(5, Duration::from_secs(10)),
             log: Sampler::new(200, Duration::from_millis(50)),
         }));
@@ -347,11 +351,13 @@ impl Actor {
             );
         } else {
             let stderr = last.stderr.join("\n");
+            let retry_in_ms =
+                delay.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
             warn!(
                 bridge = self.settings.name,
                 reason = last.reason,
                 stderr,
-                ?delay,
+                retry_in_ms,
                 "server ended"
             );
         }

@@ -21,6 +21,7 @@ impl Actor {
             settings,
             restarts,
             halt,
+            drain,
         } = self.orders.borrow_and_update().clone();
         let now = Instant::now();
         self.mux.configure(settings.clone());
@@ -48,7 +49,7 @@ impl Actor {
                 Life::Over => {}
                 _ => {
                     self.then_start = matches!(self.role, Role::Shared { .. });
-                    self.drain(now + self.site.drain);
+                    self.drain(now + drain);
                 }
             }
         }

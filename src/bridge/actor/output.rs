@@ -10,7 +10,7 @@ use super::{Actor, Life, Role};
 use crate::bridge::handshake::Handshake;
 use crate::bridge::mux::{Incoming, OwnRequest};
 use crate::bridge::state::Phase;
-use crate::jsonrpc::{Kind, Message, member, string_value};
+use crate::jsonrpc::{Message, member, string_value};
 use crate::metrics::Dropped;
 use crate::process::Line;
 
@@ -59,8 +59,11 @@ impl Actor {
                     bridge = self.settings.name,
                     bytes, "server sent a line over max_message; it is lost"
                 );
-                let id = id.as_deref().filter(|_| !method);
-                return self.mux.oversize(id, bytes, now.into_std(), &mut self.out);
+                let now = now.into_std();
+                return match id {
+                    Some(id) if method => self.mux.oversize_ask(&id, bytes, &mut self.out),
+                    id => self.mux.oversize(id.as_deref(), bytes, now, &mut self.out),
+                };
             }
         };
         let message = match Message::parse_lossy(text.clone()) {
@@ -68,7 +71,8 @@ impl Actor {
             Err(error) => {
                 self.site.metrics.dropped(Dropped::Garbage);
                 if let Some(before) = up.garbage.admit(now.into_std()) {
-                    let line = String::from_utf8_lossy(&text[..text.len().min(SHOWN)]);
+                    let line = String::from_utf8_lossy(&text[..text.len().min(SHOWN)]).into_owned();
+                    let line = up.redaction.apply(line);
                     let name = &self.settings.name;
                     warn!(bridge = name, %error, ?line, not_shown = before, "server wrote a line that is no message");
                 }
@@ -79,10 +83,10 @@ impl Actor {
         {
             self.enter(Phase::Ready);
         }
-        let answer = message.kind() == Kind::Answer;
         match self.mux.receive(message, now.into_std(), &mut self.out) {
-            Incoming::Done => {
-                if let (true, Life::Up(up)) = (answer, &mut self.life) {
+            Incoming::Done => {}
+            Incoming::Answered => {
+                if let Life::Up(up) = &mut self.life {
                     up.answered = true;
                 }
             }
@@ -156,7 +160,8 @@ impl Actor {
         self.site.metrics.dropped(Dropped::UnattributedNotification);
         if let Some(before) = up.log.admit(now.into_std()) {
             let params = message.part(message.envelope().params).unwrap_or_default();
-            let params = String::from_utf8_lossy(&params[..params.len().min(1024)]);
+            let params = String::from_utf8_lossy(&params[..params.len().min(1024)]).into_owned();
+            let params = up.redaction.apply(params);
             info!(target: "server", bridge = self.settings.name, not_shown = before, "{params}");
         }
     }

@@ -62,6 +62,15 @@ impl<A: Clone> Mux<A> {
         self.end_with(call, Outcome::Error, &error, DeliveryKind::Answer, now, out);
     }
 
+    /// A request of the server was over the limit and is lost: the server is told, or it would wait for ever.
+    pub(crate) fn oversize_ask(&mut self, id: &[u8], bytes: u64, out: &mut Output<A>) {
+        self.metrics.dropped(Dropped::Oversize);
+        let limit = self.settings.limits.max_message;
+        let text = format!("a request of {bytes} bytes is over the limit of {limit} (max_message)");
+        let error = ErrorObject::new(code::TOO_LARGE, text);
+        out.outbox.line(&[&error.response(Some(id))]);
+    }
+
     fn server_answer(&mut self, message: Message, now: Instant, out: &mut Output<A>) -> Incoming {
         let Some((span, k)) = message
             .envelope()
@@ -105,7 +114,7 @@ impl<A: Clone> Mux<A> {
         out.deliver(&call.address, DeliveryKind::Answer, body);
         match call.then {
             Then::Initialized if ok => return Incoming::Initialized(message),
-            Then::Subscribed(uri) if ok => self.subscriptions.granted(call.session, &uri),
+            Then::Subscribed(uri) if ok => self.subscriptions.granted(call.session, &uri, k),
             Then::Subscribed(uri) if self.subscriptions.refused(call.session, &uri, k) => {
                 self.tell_uri("resources/unsubscribe", &uri, out);
             }
@@ -114,7 +123,7 @@ impl<A: Clone> Mux<A> {
             }
             _ => {}
         }
-        Incoming::Done
+        Incoming::Answered
     }
 
     fn filtered(&self, request: Request, message: &Message) -> Option<Vec<u8>> {

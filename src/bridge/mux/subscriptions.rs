@@ -29,10 +29,10 @@ struct Resource {
     perhaps_live: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Hold {
-    /// By the request with this id, which is not answered yet.
-    Asked(u64),
+    /// By the requests with these ids, which are not answered yet.
+    Asked(Vec<u64>),
     /// The server said yes.
     Granted,
 }
@@ -76,7 +76,10 @@ impl Subscriptions {
     /// The request `k` of `session` is on its way.
     pub(super) fn asked(&mut self, session: SessionKey, uri: &Arc<str>, k: u64) {
         let resource = self.uris.entry(uri.clone()).or_default();
-        resource.holders.insert(session, Hold::Asked(k));
+        let nothing = || Hold::Asked(Vec::new());
+        if let Hold::Asked(by) = resource.holders.entry(session).or_insert_with(nothing) {
+            by.push(k);
+        }
         self.note(session, uri.clone());
     }
 
@@ -84,11 +87,13 @@ impl Subscriptions {
         self.sessions.entry(session).or_default().insert(uri);
     }
 
-    /// The server said yes.
-    pub(super) fn granted(&mut self, session: SessionKey, uri: &str) {
+    /// The server said yes to request `k`. A session that has given the subscription up since has none all the same.
+    pub(super) fn granted(&mut self, session: SessionKey, uri: &str, k: u64) {
         if let Some(resource) = self.uris.get_mut(uri) {
             resource.perhaps_live = true;
-            if let Some(hold) = resource.holders.get_mut(&session) {
+            if let Some(hold) = resource.holders.get_mut(&session)
+                && matches!(hold, Hold::Asked(by) if by.contains(&k))
+            {
                 *hold = Hold::Granted;
             }
         }
@@ -97,14 +102,9 @@ impl Subscriptions {
     /// The server said no to request `k`. Returns whether it is to be told that nobody is subscribed any more.
     #[must_use]
     pub(super) fn refused(&mut self, session: SessionKey, uri: &str, k: u64) -> bool {
-        if !self.is_asked_by(session, uri, k) {
-            return false;
-        }
-        let live = self
-            .uris
-            .get(uri)
-            .is_some_and(|resource| resource.perhaps_live);
-        self.remove(session, uri) && live
+        let resource = self.uris.get(uri);
+        let live = resource.is_some_and(|resource| resource.perhaps_live);
+        self.forget(session, uri, k) && live
     }
 
     /// Request `k` was given up, and what the server makes of it will not be known. Returns whether the server is to be
@@ -114,12 +114,20 @@ impl Subscriptions {
         if let Some(resource) = self.uris.get_mut(uri) {
             resource.perhaps_live = true;
         }
-        self.is_asked_by(session, uri, k) && self.remove(session, uri)
+        self.forget(session, uri, k)
     }
 
-    fn is_asked_by(&self, session: SessionKey, uri: &str, k: u64) -> bool {
-        let resource = self.uris.get(uri);
-        resource.and_then(|resource| resource.holders.get(&session)) == Some(&Hold::Asked(k))
+    /// Returns whether the last hold is gone with request `k`.
+    fn forget(&mut self, session: SessionKey, uri: &str, k: u64) -> bool {
+        let resource = self.uris.get_mut(uri);
+        let hold = resource.and_then(|resource| resource.holders.get_mut(&session));
+        let Some(Hold::Asked(by)) = hold else {
+            return false;
+        };
+        let before = by.len();
+        by.retain(|asked| *asked != k);
+        let last = before > by.len() && by.is_empty();
+        last && self.remove(session, uri)
     }
 
     /// `session` gives its subscription up. Returns whether nobody else has one, so that the server is to be told.

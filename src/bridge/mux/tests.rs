@@ -1,6 +1,7 @@
 //! CONTRACT §4, row by row. An address is a session's number and a label: the id of a request, or `outlet`.
 
 mod abuse;
+mod property;
 mod server_asks;
 mod shared_state;
 

@@ -1,11 +1,11 @@
 //! HTTP/1.1 on a bare socket: sends any bytes, reads what comes, and hides nothing.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::within;
 
@@ -147,7 +147,16 @@ impl Response {
 
 impl Connection {
     pub(crate) async fn open(addr: SocketAddr) -> Self {
-        let connecting = within(format!("a connection to {addr}"), TcpStream::connect(addr));
+        Self::open_from(IpAddr::from([127, 0, 0, 1]), addr).await
+    }
+
+    /// Opens a connection from another address of this machine.
+    pub(crate) async fn open_from(from: IpAddr, addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        if from != IpAddr::from([127, 0, 0, 1]) {
+            socket.bind((from, 0).into()).unwrap();
+        }
+        let connecting = within(format!("a connection to {addr}"), socket.connect(addr));
         let stream = connecting.await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self {

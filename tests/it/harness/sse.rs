@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::http::{Connection, Head, Request, Response};
+use super::within;
 
 /// One event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(crate) enum Frame {
 pub(crate) struct Events {
     connection: Connection,
     pending: Vec<u8>,
+    /// No frame ends before this place in `pending`, so that large frames are not searched again and again.
+    searched: usize,
 }
 
 impl Events {
@@ -38,17 +41,22 @@ impl Events {
         Self {
             connection,
             pending: Vec::new(),
+            searched: 0,
         }
     }
 
     /// The next frame; `None` at the stream's end.
     pub(crate) async fn frame(&mut self) -> Option<Frame> {
         loop {
-            if let Some(end) = self.pending.windows(2).position(|two| two == b"\n\n") {
+            let unsearched = &self.pending[self.searched..];
+            if let Some(at) = unsearched.windows(2).position(|two| two == b"\n\n") {
+                let end = self.searched + at;
+                self.searched = 0;
                 let frame: Vec<u8> = self.pending.drain(..end + 2).collect();
                 let frame = std::str::from_utf8(&frame).unwrap();
                 return Some(Frame::parse(frame.trim_end_matches('\n')));
             }
+            self.searched = self.pending.len().saturating_sub(1);
             let Some(piece) = self.connection.piece().await else {
                 assert!(self.pending.is_empty(), "the stream ends within an event");
                 return None;
@@ -68,7 +76,8 @@ impl Events {
 
     /// The next event; panics at the stream's end.
     pub(crate) async fn next(&mut self) -> Event {
-        let event = self.try_next().await;
+        // comments come for ever, so they must not start the wait anew
+        let event = within("an event", self.try_next()).await;
         event.expect("the stream ended where an event was expected")
     }
 

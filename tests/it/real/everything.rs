@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{PYTHON, installed, names, text};
+use super::{PYTHON, has_no_stranger, installed, names, text};
 
 const SERVER: &str = "node/node_modules/.bin/mcp-server-everything";
 const DECLARE: &str = "roots,sampling,elicitation";
@@ -46,11 +46,65 @@ async fn plain_and_full_clients_are_served_rightly_at_the_same_time() {
             assert!(results[3]["structuredContent"]["temperature"].is_number());
             assert!(results[4]["contents"][0]["text"].is_string(), "{results}");
             assert!(results[5]["messages"][0]["content"]["text"].is_string());
+            assert!(!facts.to_string().contains("client-"), "{facts}");
         }
         for (number, facts) in full.iter().enumerate() {
             check_full(facts, &format!("client-{number}."));
+            has_no_stranger(facts, number);
         }
         check_full(&typescript, "client-js");
+        assert!(!typescript.to_string().contains("by client-0"));
+    }
+}
+
+#[tokio::test]
+async fn one_shared_instance_asks_only_the_owner_of_the_call() {
+    let Some(installed) = installed(&[SERVER, PYTHON]) else {
+        return;
+    };
+    let served = installed
+        .serve("isolation: shared", &[&installed.path(SERVER), "stdio"])
+        .await;
+    let sampling = json!({"prompt": "hello", "maxTokens": 5});
+    // one after the other, so that each call is the only one
+    let full = json!([
+        {"tools": true},
+        {"call": "trigger-sampling-request", "arguments": sampling, "turn": true},
+        {"call": "trigger-elicitation-request", "turn": true},
+    ]);
+    // at the same time: nobody can be sure whom the server means
+    let at_once = json!([
+        {"call": "trigger-sampling-request", "arguments": sampling},
+        {"call": "trigger-elicitation-request"},
+    ]);
+    let plain = json!([{"tools": true}, {"ping": true, "delay": 1}, {"tools": true}]);
+    let three = ["--clients", "3", "--declare", "sampling,elicitation"];
+    let four = ["--clients", "4", "--declare", "sampling,elicitation"];
+    for transport in served.transports() {
+        let (full, plain) = tokio::join!(
+            served.pythons(transport, &full, &three),
+            served.pythons(transport, &plain, &["--clients", "2"]),
+        );
+        for facts in &plain {
+            assert_eq!(facts["asked"], json!([]));
+            assert_eq!(facts["logs"], json!([]));
+        }
+        for (number, facts) in full.iter().enumerate() {
+            let results = &facts["results"];
+            let own = format!("sampled by client-{number}.");
+            assert!(text(&results[1]).contains(&own), "{transport}: {results}");
+            assert!(
+                text(&results[2]).contains("decline"),
+                "{transport}: {results}"
+            );
+            let asked = json!(["sampling/createMessage", "elicitation/create"]);
+            assert_eq!(facts["asked"], asked, "{transport} {number}");
+            has_no_stranger(facts, number);
+        }
+        let all = served.pythons(transport, &at_once, &four).await;
+        for (number, facts) in all.iter().enumerate() {
+            has_no_stranger(facts, number);
+        }
     }
 }
 
@@ -91,6 +145,11 @@ async fn progress_of_equal_tokens_reaches_its_own_client() {
             let progress = results[1]["progress"].as_array().unwrap();
             let steps: Vec<_> = progress.iter().map(|report| &report["progress"]).collect();
             assert_eq!(steps, [1.0, 2.0, 3.0, 4.0, 5.0], "{transport}");
+            has_no_stranger(facts, number);
+            assert_eq!(facts["logs"], json!([]));
+            // its own five, and not one of the others' hundred
+            let expected = vec!["notifications/progress"; 5];
+            assert_eq!(facts["notifications"], json!(expected), "{transport}");
         }
     }
 }

@@ -11,7 +11,7 @@ use nix::unistd::{Pid, User, chown, geteuid};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{PYTHON, installed, names, text};
+use super::{PYTHON, has_no_stranger, installed, is_undisturbed, names, text};
 use crate::harness::until;
 
 const SERVER: &str = "postgres/bin/postgres-mcp";
@@ -75,10 +75,17 @@ async fn twenty_clients_get_the_rows_that_they_asked_for() {
             .await;
         assert_eq!(all.len(), 20);
         for (number, facts) in all.iter().enumerate() {
+            let schemas = text(&facts["results"][0]);
+            assert!(
+                schemas.contains("public"),
+                "{transport} {number}: {schemas}"
+            );
             let rows = text(&facts["results"][1]);
             let own = format!("row of client-{number}.");
             assert!(rows.contains(&own), "{transport} {number}: {rows}");
             assert_eq!(rows.matches("row of client-").count(), 1, "{rows}");
+            has_no_stranger(facts, number);
+            is_undisturbed(facts);
         }
     }
 }

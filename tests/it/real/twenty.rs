@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{PYTHON, installed, text};
+use super::{PYTHON, has_no_stranger, installed, text};
 use crate::harness::fake;
 
 #[tokio::test]
@@ -33,8 +33,11 @@ async fn nobody_sees_anothers_answer_progress_or_log() {
             let results = &facts["results"];
             let request = text(&results[1]);
             assert!(request.contains(&own), "{transport} {number}: {request}");
+            has_no_stranger(facts, number);
+            assert_eq!(facts["asked"], json!([]));
             let progress = results[2]["progress"].as_array().unwrap();
-            assert_eq!(progress.len(), 5, "{transport} {number}");
+            let steps: Vec<_> = progress.iter().map(|report| &report["progress"]).collect();
+            assert_eq!(steps, [1.0, 2.0, 3.0, 4.0, 5.0], "{transport} {number}");
             let logs = facts["logs"].as_array().unwrap();
             let data: Vec<_> = logs
                 .iter()

@@ -328,6 +328,26 @@ fn unsubscribing_before_the_subscription_is_granted_leaves_none() {
 }
 
 #[test]
+fn a_session_that_asks_twice_has_one_subscription_until_both_are_over() {
+    let mut bench = Bench::new(SHARED);
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#;
+    bench.call_with(1, "1", "resources/subscribe", r#"{"uri":"u"}"#);
+    bench.call_with(1, "2", "resources/subscribe", r#"{"uri":"u"}"#);
+    bench.client(1, cancel);
+    assert_eq!(bench.lines().len(), 3);
+    bench.answer(1);
+    check_subscribers(&mut bench, "\"u\"", &[1]);
+    subscribe(&mut bench, 1, "unsubscribe", "\"u\"");
+    // An answer to a subscription before that gives nothing back.
+    bench.call_with(2, "1", "resources/subscribe", r#"{"uri":"v"}"#);
+    bench.call_with(2, "2", "resources/unsubscribe", r#"{"uri":"v"}"#);
+    bench.call_with(2, "3", "resources/subscribe", r#"{"uri":"v"}"#);
+    bench.answer(4);
+    bench.fail(6);
+    check_subscribers(&mut bench, "\"v\"", &[]);
+}
+
+#[test]
 fn the_next_generation_is_brought_to_what_the_sessions_asked_for() {
     let mut bench = Bench::new(SHARED);
     for session in [1, 2] {

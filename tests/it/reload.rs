@@ -134,11 +134,11 @@ async fn changed_arguments_drain_and_restart_and_sessions_go_on() {
 async fn a_changed_limit_is_taken_up_by_what_runs() {
     let fake = started(SHARED, &[]).await;
     let mut client = fake.sse().await;
-    let extra = format!("{SHARED}\nrequest_timeout: 200ms\nmax_body: 1KiB");
+    let extra = format!("{SHARED}\nrequest_timeout: 200ms\nmax_body: 4KiB");
     reload(&fake, &fake::config(&extra, &[])).await;
     let answer = client.call("hold", &json!({"key": "never"})).await;
     assert_eq!(answer["error"]["code"], -31002, "{answer}");
-    let large = json!({"jsonrpc": "2.0", "method": "x", "params": {"x": "x".repeat(2000)}});
+    let large = json!({"jsonrpc": "2.0", "method": "x", "params": {"x": "x".repeat(5000)}});
     assert_eq!(client.post(large.to_string()).await.status(), 413);
     assert_eq!(fake.pids().len(), 1);
 }

@@ -30,7 +30,7 @@ use super::mailbox::Mailbox;
 use super::mux::{Mux, Output, Service, SessionKey, Waiting};
 use super::pool::{Pool, Slot};
 use super::start_gate::StartPermit;
-use super::state::{LastExit, Phase, Status};
+use super::state::{Phase, Status};
 use crate::backoff::Backoff;
 use crate::config;
 use crate::metrics::{Dropped, StateLabel};
@@ -377,13 +377,6 @@ impl Actor {
                 "state"
             );
         }
-    }
-
-    fn note_exit(&mut self, last: LastExit) {
-        self.status.send_modify(|status| {
-            status.pid = None;
-            status.last_exit = Some(last);
-        });
     }
 }
 

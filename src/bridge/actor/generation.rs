@@ -163,13 +163,14 @@ impl Actor {
             Verdict::Retry(Duration::from_secs(1))
         };
         warn!(bridge = self.settings.name, reason, delay = ?verdict.delay(), "server did not start");
-        self.note_exit(LastExit {
+        let last = LastExit {
             exit: None,
             reason,
             uptime: Duration::ZERO,
             stderr: Vec::new(),
             at: now.into_std(),
-        });
+        };
+        self.status.send_modify(|status| status.died(last, false));
         self.after_failure(verdict, now);
     }
 
@@ -341,7 +342,8 @@ impl Actor {
         let verdict = goes_on.then(|| self.backoff.failed(productive));
         let delay = verdict.map(Verdict::delay);
         let error = self.exit_error(&last, up.number, delay);
-        self.note_exit(last.clone());
+        self.status
+            .send_modify(|status| status.died(last.clone(), productive));
         let level_down = dedicated && up.exit == Some(Exit::Code(0));
         if level_down || self.draining.is_some() {
             info!(

@@ -10,6 +10,8 @@ mod generation;
 mod halt;
 mod output;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;

@@ -240,9 +240,12 @@ impl Bridge {
     pub async fn stopped(&self) {
         let mut status = self.0.status.clone();
         // An error means that the task has ended, which is what is waited for.
-        let _ended = status
-            .wait_for(|status| status.phase == Phase::Stopped)
-            .await;
+        drop(
+            status
+                .wait_for(|status| status.phase == Phase::Stopped)
+                .await,
+        );
+        self.0.pool.ended().await;
     }
 
     /// Every tool's JSON object as the server wrote it, allow and deny lists applied, all pages.

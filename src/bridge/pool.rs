@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::Site;
 use super::actor::{Actor, Role, tend};
 use super::instance::{Halt, Instance, Orders, Queued};
-use super::state::Status;
+use super::state::{Phase, Status};
 use crate::config::Isolation;
 
 /// Room for the messages of one session.
@@ -106,6 +106,17 @@ impl Pool {
             .iter()
             .map(|status| status.borrow().clone())
             .collect()
+    }
+
+    /// Waits until the instances that run now have ended.
+    pub(crate) async fn ended(&self) {
+        let running = self.shelf().seen.clone();
+        for mut status in running {
+            // An error means that the task has ended, which is what is waited for.
+            let _ended = status
+                .wait_for(|status| status.phase == Phase::Stopped)
+                .await;
+        }
     }
 
     fn make(&self, shelf: &mut Shelf) -> Option<Instance> {

@@ -77,6 +77,7 @@ impl Site {
             open_files: command.limits.open_files,
             nice: command.limits.nice,
             redaction: config::Redaction::of(&command.env),
+            metrics: self.metrics.clone(),
         })
     }
 }

@@ -32,7 +32,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-pub use bridge::{Bridge, Era, Isolation, Limits, Listen, OnCrash, Restart, Timing};
+pub use bridge::{Bridge, Isolation, Limits, Listen, OnCrash, Restart, Timing};
 pub use change::Change;
 pub use command::{Command, CommandError, ProcessLimits};
 pub use environment::Environment;

@@ -34,6 +34,7 @@ pub use open_files::raise_open_files;
 pub use stderr::StderrTail;
 
 use crate::config::Redaction;
+use crate::metrics::BridgeMetrics;
 use birth::Order;
 use reaper::{Reaper, Status};
 
@@ -66,6 +67,8 @@ pub struct Spec {
     pub nice: Option<i32>,
     /// What is hidden in what is shown of its stderr.
     pub redaction: Redaction,
+    /// Where what it writes to stderr is counted.
+    pub metrics: Arc<BridgeMetrics>,
 }
 
 /// Without arguments and values of the environment: secrets stand there.
@@ -195,11 +198,13 @@ impl Spawner {
     /// A child whose spawn was dropped is killed.
     pub async fn spawn(&self, spec: Spec) -> Result<Child, SpawnError> {
         let (name, redaction) = (spec.name.clone(), spec.redaction.clone());
+        let metrics = spec.metrics.clone();
         let born = birth::order(&self.orders, spec).await?;
         let stdin = pipe::Sender::from_owned_fd(born.stdin).map_err(SpawnError::from_io)?;
         let stdout = pipe::Receiver::from_owned_fd(born.stdout).map_err(SpawnError::from_io)?;
         let stderr = pipe::Receiver::from_owned_fd(born.stderr).map_err(SpawnError::from_io)?;
-        let stderr = StderrTail::start(stderr, name, redaction, born.process.pid(), &self.tracker);
+        let pid = born.process.pid();
+        let stderr = StderrTail::start(stderr, name, redaction, pid, metrics, &self.tracker);
         Ok(Child {
             stdin: Some(stdin),
             stdout,

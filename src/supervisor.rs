@@ -2,7 +2,7 @@
 //!
 //! [`Supervisor::start`] binds every port before the first server is started: a port that is taken is an error of the
 //! start, not of the night. [`Supervisor::run`] is the main loop: signals, reloads, ports that could not be had at a
-//! reload, the service manager. What runs is published as [`Entry`]s for the admin listener.
+//! reload, the service manager. What runs is published as `Entry`s for the admin listener.
 
 mod admin;
 mod ports;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -135,7 +135,7 @@ impl Supervisor {
             shutdown,
             spawner,
             gate: StartGate::new(),
-            budget: Arc::default(),
+            budget: Budget::new(shared.metrics.process().clone()),
             jitter: Jitter::random()?,
             shared,
             ports,
@@ -222,9 +222,13 @@ impl Supervisor {
         );
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let retry = self.next_retry();
             tokio::select! {
                 () = self.shutdown.draining.cancelled() => break,
                 () = self.shutdown.hangup() => self.reload(&load),
+                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
+                    self.retry_ports(Port::wanted);
+                }
                 due = round.tick() => self.look_after(due),
             }
         }
@@ -250,7 +254,6 @@ impl Supervisor {
                 "the main loop or a bridge's task is late; the watchdog is not fed"
             );
         }
-        self.retry_ports();
         self.manager.status(&self.state_in_words());
     }
 

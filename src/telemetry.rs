@@ -1,6 +1,6 @@
 //! Logs: `tracing` to stderr, as text for people and as JSON lines for machines.
 //!
-//! Whoever logs only queues a line; a thread of its own writes them ([`queue`]). So a stalled reader of stderr, a closed pipe or
+//! Whoever logs only queues a line; a thread of its own writes them (`queue`). So a stalled reader of stderr, a closed pipe or
 //! a full disk costs log lines, which are counted, and never a stop. A panic is logged the same way instead of being
 //! printed. `RUST_LOG`, where it is set, wins over the configured level.
 

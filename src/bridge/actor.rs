@@ -131,6 +131,7 @@ enum Event {
     Spawned(Result<Child, SpawnError>, StartPermit),
     Stopped(Exit),
     Exited(Exit),
+    StderrEnded,
     Readable,
     Writable,
     Timer,
@@ -209,6 +210,7 @@ impl Actor {
                 Event::Spawned(Err(error), _) => self.not_spawned(&error),
                 Event::Stopped(exit) => self.stopped(exit),
                 Event::Exited(exit) => self.exited(exit),
+                Event::StderrEnded => self.end_if_all_is_read(),
                 Event::Readable => self.read(),
                 Event::Writable => {}
                 Event::Timer => self.tick(Instant::now()),
@@ -248,6 +250,8 @@ impl Actor {
             },
             Life::Up(up) => {
                 let (stdout, stdin, timer) = (&up.stdout, &up.stdin, &mut up.timer);
+                let gone = up.exit.is_some();
+                let stderr_ended = up.stderr.ended();
                 // A timer that fires early costs one more round; setting it anew for every line would cost more.
                 if wake < timer.deadline() || timer.is_elapsed() {
                     timer.as_mut().reset(wake);
@@ -269,7 +273,8 @@ impl Actor {
                     count = commands, if !deaf => commands_event(count),
                     () = readable => Event::Readable,
                     () = writable, if stuck => Event::Writable,
-                    exit = &mut up.exited, if up.exit.is_none() => Event::Exited(exit),
+                    exit = &mut up.exited, if !gone => Event::Exited(exit),
+                    () = stderr_ended, if gone && stdout.is_none() => Event::StderrEnded,
                     order = orders, if !abandoned => orders_event(&order),
                     () = timer => Event::Timer,
                 }

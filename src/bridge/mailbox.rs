@@ -1,13 +1,12 @@
 //! What waits for one reader on the client's side.
 //!
 //! A mailbox is filled by the task that owns an instance and emptied by an HTTP response body. It is bounded: when a
-//! reader falls behind, its oldest notifications go first; answers are never dropped, because in-flight limits bound
+//! reader falls behind, its oldest notifications (and requests of the server) go first; answers are never dropped, because in-flight limits bound
 //! their number. All mailboxes together share one [`Budget`]. Several readers may wait on one mailbox (two GET streams
 //! of one session); each delivery goes to exactly one of them.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::jsonrpc::Body;
+use crate::metrics::ProcessMetrics;
 
 /// Deliveries that one mailbox holds before it drops notifications.
 pub(crate) const MAX_DELIVERIES: usize = 1024;
@@ -48,6 +48,12 @@ pub enum DeliveryKind {
 }
 
 impl DeliveryKind {
+    /// Whether it goes first when its reader is slow. A request of the server that is lost ends with the call that it is
+    /// about, or with its session; a server that asks and takes back without end must not fill the memory.
+    fn may_be_dropped(self) -> bool {
+        matches!(self, DeliveryKind::Notification | DeliveryKind::Request)
+    }
+
     /// Whether the request it belongs to is over with it.
     pub fn ends_a_request(self) -> bool {
         matches!(
@@ -81,13 +87,27 @@ pub enum Refusal {
 /// The bytes queued for clients in all mailboxes of the process.
 #[derive(Debug, Default)]
 pub struct Budget {
-    queued: AtomicUsize,
+    /// The gauge in it is the count.
+    metrics: Arc<ProcessMetrics>,
 }
 
 impl Budget {
+    /// A budget that nothing has been taken from, counted in `metrics`.
+    pub fn new(metrics: Arc<ProcessMetrics>) -> Arc<Budget> {
+        Arc::new(Budget { metrics })
+    }
+
     /// Bytes queued now.
     pub fn queued(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
+        usize::try_from(self.metrics.output_queue_bytes.get()).unwrap_or(0)
+    }
+
+    fn take(&self, bytes: usize) {
+        self.metrics.output_queue_bytes.add(signed(bytes));
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.metrics.output_queue_bytes.sub(signed(bytes));
     }
 
     /// Whether notifications are dropped everywhere because readers are slow.
@@ -107,6 +127,11 @@ impl Answers {
     /// So many more are waited for.
     pub fn expect(&self, count: usize) {
         self.lock().0 += count;
+    }
+
+    /// How many are waited for.
+    pub fn expected(&self) -> usize {
+        self.lock().0
     }
 
     /// When the last one came, unless one is waited for or none came yet.
@@ -173,7 +198,7 @@ impl Mailbox {
         })
     }
 
-    /// Puts a delivery at the end and wakes the readers. Returns how many notifications were dropped for it, itself
+    /// Puts a delivery at the end and wakes the readers. Returns how many deliveries were dropped for it, itself
     /// included; after [`Mailbox::close`] everything is dropped.
     pub fn push(&self, delivery: Delivery) -> usize {
         if let Some(answers) = &self.answers
@@ -182,21 +207,21 @@ impl Mailbox {
             answers.came();
         }
         let mut queue = self.lock();
-        let notification = delivery.kind == DeliveryKind::Notification;
-        if queue.closed || (notification && self.budget.is_spent()) {
-            return usize::from(notification);
+        let droppable = delivery.kind.may_be_dropped();
+        if queue.closed || (droppable && self.budget.is_spent()) {
+            return usize::from(droppable);
         }
         let size = delivery.body.len();
         let mut dropped = 0;
         if queue.deliveries.len() >= MAX_DELIVERIES || queue.bytes + size > MAX_BYTES {
             dropped = self.make_room(&mut queue, size);
             let full = queue.deliveries.len() >= MAX_DELIVERIES || queue.bytes + size > MAX_BYTES;
-            if notification && full && !queue.deliveries.is_empty() {
+            if droppable && full && !queue.deliveries.is_empty() {
                 return dropped + 1;
             }
         }
         queue.bytes += size;
-        self.budget.queued.fetch_add(size, Ordering::Relaxed);
+        self.budget.take(size);
         queue.deliveries.push_back(delivery);
         let readers = std::mem::take(&mut queue.readers);
         drop(queue);
@@ -243,7 +268,7 @@ impl Mailbox {
         let (bytes, mut count) = (queue.bytes, before);
         queue.deliveries.retain(|delivery| {
             let full = count >= MAX_DELIVERIES || bytes - freed + size > MAX_BYTES;
-            if !full || delivery.kind != DeliveryKind::Notification {
+            if !full || !delivery.kind.may_be_dropped() {
                 return true;
             }
             freed += delivery.body.len();
@@ -251,7 +276,7 @@ impl Mailbox {
             false
         });
         queue.bytes -= freed;
-        self.budget.queued.fetch_sub(freed, Ordering::Relaxed);
+        self.budget.give_back(freed);
         before - queue.deliveries.len()
     }
 
@@ -265,8 +290,12 @@ impl Mailbox {
 impl Drop for Mailbox {
     fn drop(&mut self) {
         let bytes = self.lock().bytes;
-        self.budget.queued.fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.give_back(bytes);
     }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// One reader of a mailbox.
@@ -283,10 +312,7 @@ impl Reader {
         if let Some(delivery) = queue.deliveries.pop_front() {
             let size = delivery.body.len();
             queue.bytes -= size;
-            self.mailbox
-                .budget
-                .queued
-                .fetch_sub(size, Ordering::Relaxed);
+            self.mailbox.budget.give_back(size);
             return Poll::Ready(Some(delivery));
         }
         if queue.closed {
@@ -407,5 +433,40 @@ mod tests {
             .collect();
         got.sort();
         assert_eq!(got, ["a", "b"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_counts_when_it_is_put_into_its_mailbox() {
+        let answers = Arc::new(Answers::default());
+        let mailbox = Mailbox::counted(&Arc::default(), &answers);
+        assert_eq!((answers.expected(), answers.last()), (0, None));
+        answers.expect(2);
+        mailbox.push(delivery(DeliveryKind::Notification, "progress"));
+        mailbox.push(delivery(DeliveryKind::Answer, "a"));
+        assert_eq!((answers.expected(), answers.last()), (1, None));
+        mailbox.close();
+        mailbox.push(delivery(DeliveryKind::Cancelled, "b"));
+        assert_eq!(
+            (answers.expected(), answers.last()),
+            (0, Some(Instant::now())),
+            "also when nobody reads it"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_end_is_seen_without_reading_what_is_there() {
+        let mailbox = Mailbox::new(&Arc::default());
+        let mut reader = mailbox.reader();
+        mailbox.push(delivery(DeliveryKind::Notification, "n"));
+        let mut closed =
+            std::pin::pin!(std::future::poll_fn(|context| reader.poll_closed(context)));
+        tokio::select! {
+            biased;
+            () = &mut closed => panic!("it is open"),
+            () = tokio::task::yield_now() => {}
+        }
+        mailbox.close();
+        closed.await;
+        assert_eq!(mailbox.queued_bytes(), 1);
     }
 }

@@ -26,6 +26,9 @@ use crate::config;
 use crate::jsonrpc::{ErrorObject, Message, RequestId};
 use crate::mcp::{ClientCapabilities, Level, Request};
 use crate::metrics::{BridgeMetrics, MethodLabel, Outcome};
+use tracing::field::Empty;
+use tracing::{Span, debug, debug_span};
+
 use changes::{Lists, Untold};
 use doubt::Doubt;
 use subscriptions::Subscriptions;
@@ -162,6 +165,8 @@ struct Call<A> {
     deadline: Instant,
     /// Kept for requests that may be sent to a second generation, once.
     again: Option<Message>,
+    /// Its life in the log, at debug level.
+    span: Span,
 }
 
 /// What an answer means besides itself.
@@ -380,9 +385,33 @@ impl<A: Clone> Mux<A> {
             seat.in_flight.remove(&call.id);
             seat.last_answer = Some(now);
         }
-        self.metrics
-            .call_finished(call.label, outcome, now.duration_since(call.started));
+        let took = now.duration_since(call.started);
+        over(&call.span, outcome, took);
+        self.metrics.call_finished(call.label, outcome, took);
     }
+
+    /// The life of a request in the log; nothing where debug is off.
+    fn span(&self, session: SessionKey, method: &str) -> Span {
+        debug_span!(
+            "request",
+            bridge = self.settings.name,
+            session = session.0,
+            method = shown(method),
+            k = Empty,
+            outcome = Empty,
+            duration = Empty,
+        )
+    }
+}
+
+/// Ends a request's life in the log.
+fn over(span: &Span, outcome: Outcome, took: Duration) {
+    if span.is_disabled() {
+        return;
+    }
+    span.record("outcome", outcome.as_str());
+    span.record("duration", tracing::field::debug(took));
+    span.in_scope(|| debug!("request is over"));
 }
 
 /// A request that waits for a server to be ready.

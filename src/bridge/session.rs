@@ -96,6 +96,11 @@ impl Session {
         self.link.get().is_some_and(|link| link.dedicated)
     }
 
+    /// Its number in the log.
+    pub fn number(&self) -> u64 {
+        self.key.0
+    }
+
     /// Where unsolicited messages go.
     pub fn outlet(&self) -> &Arc<Mailbox> {
         &self.facts.outlet

@@ -48,11 +48,18 @@ pub(super) fn check(arguments: CheckArguments) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut rows = vec![["BRIDGE", "LISTEN", "COMMAND"].map(str::to_owned).to_vec()];
-    for (bridge, found) in bridges {
+    let mut remarks = Vec::new();
+    for (bridge, found) in &bridges {
         let command = match (&bridge.unavailable, found) {
-            (Some(cure), _) => format!("unavailable: {cure}"),
+            (Some(cure), _) => {
+                remarks.push((bridge.name.as_str(), cure.clone()));
+                "unavailable".to_owned()
+            }
             (None, Ok(path)) => path.display().to_string(),
-            (None, Err(error)) => format!("not there: {error}"),
+            (None, Err(error)) => {
+                remarks.push((bridge.name.as_str(), error.to_string()));
+                "not there".to_owned()
+            }
         };
         rows.push(vec![
             bridge.name.clone(),
@@ -63,7 +70,7 @@ pub(super) fn check(arguments: CheckArguments) -> ExitCode {
     output::line(&format!(
         "{} is valid\n\n{}",
         path.display(),
-        output::table(&rows).trim_end()
+        output::table_with_remarks(&rows, &remarks).trim_end()
     ));
     ExitCode::SUCCESS
 }

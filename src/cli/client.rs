@@ -38,6 +38,8 @@ pub(super) enum Transport {
 /// One session with a server.
 #[derive(Debug)]
 pub(super) struct Client {
+    /// The URL that was asked for, for messages.
+    name: String,
     line: Line,
     /// HTTP+SSE only: where all that the server says arrives.
     stream: Option<Stream>,
@@ -54,8 +56,10 @@ impl Client {
         key: Option<&str>,
         limit: Duration,
     ) -> Result<Self, ClientError> {
+        let name = shown(&url);
         let line = Line::new(url, key)?;
         let mut client = Self {
+            name,
             line,
             stream: None,
             last_id: 0,
@@ -200,7 +204,7 @@ impl Client {
                 Ok(Some(event)) => event,
                 Ok(None) => {
                     break Err(ClientError::Lost {
-                        url: shown(&self.line.url),
+                        url: self.name.clone(),
                         method: method.to_owned(),
                     });
                 }
@@ -268,7 +272,7 @@ impl Client {
 
     fn late(&self, method: &str) -> ClientError {
         ClientError::Late {
-            url: shown(&self.line.url),
+            url: self.name.clone(),
             method: method.to_owned(),
             limit: self.limit,
             cure: match method {
@@ -296,3 +300,6 @@ async fn endpoint(line: &Line, stream: &mut Stream) -> Result<Url, ClientError> 
     }
     Err(line.not_mcp_because("its stream ended without an `endpoint` event"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,6 +191,16 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A table, and below it an indented line for each remark on a row: a name and a text.
+pub(super) fn table_with_remarks(rows: &[Vec<String>], remarks: &[(&str, String)]) -> String {
+    let mut text = table(rows);
+    for (number, (name, remark)) in remarks.iter().enumerate() {
+        let gap = if number == 0 { "\n" } else { "" };
+        text.push_str(&format!("{gap}  {name}: {}\n", plain(remark)));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,6 @@ use crate::supervisor::Row;
 pub(super) fn start_table(rows: &[Row]) -> String {
     let head = ["BRIDGE", "STATE", "TOOLS", "SSE", "HTTP"];
     let mut cells = vec![head.map(str::to_owned).to_vec()];
-    let mut remarks = String::new();
     for row in rows {
         let url = |path: &str| match row.address {
             Some(address) => format!("http://{}{path}", output::seen(address)),
@@ -21,15 +20,12 @@ pub(super) fn start_table(rows: &[Row]) -> String {
             url("/sse"),
             url("/mcp"),
         ]);
-        if let Some(remark) = &row.remark {
-            remarks.push_str(&format!("\n  {}: {}", row.bridge, output::plain(remark)));
-        }
     }
-    let table = output::table(&cells);
-    match remarks.is_empty() {
-        true => table,
-        false => format!("{table}{remarks}\n"),
-    }
+    let remarks: Vec<_> = rows
+        .iter()
+        .filter_map(|row| Some((row.bridge.as_str(), row.remark.clone()?)))
+        .collect();
+    output::table_with_remarks(&cells, &remarks)
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use crate::jsonrpc::{array_elements, member, members, string_value};
 const LIMIT: Duration = Duration::from_secs(60);
 /// Characters of a column of arguments.
 const ARGUMENTS: usize = 60;
+/// Characters of a description; `--json` has all of it.
+const DESCRIPTION: usize = 100;
 
 pub(super) fn tools(arguments: ToolsArguments) -> ExitCode {
     let target = match arguments.target.resolve() {
@@ -66,11 +68,20 @@ fn table(tools: &[Bytes]) -> String {
         rows.push(vec![
             output::plain(&name(tool)),
             output::plain(&lines.next().unwrap_or_default()),
-            output::plain(first),
+            output::plain(&cut(first)),
         ]);
         rows.extend(lines.map(|line| vec![String::new(), output::plain(&line)]));
     }
     output::table(&rows)
+}
+
+/// As many whole words as fit.
+fn cut(line: &str) -> String {
+    let Some((limit, _)) = line.char_indices().nth(DESCRIPTION) else {
+        return line.to_owned();
+    };
+    let end = line[..limit].rfind(' ').unwrap_or(limit);
+    format!("{} …", line[..end].trim_end())
 }
 
 /// `name: type` each, with `?` after the names of those that may be left out.
@@ -168,6 +179,14 @@ fn texts(array: &[u8]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_description_ends_between_words() {
+        assert_eq!(cut("short"), "short");
+        let line = "é".repeat(60) + " " + &"é".repeat(60);
+        assert_eq!(cut(&line), "é".repeat(60) + " …");
+        assert_eq!(cut(&"é".repeat(101)), "é".repeat(100) + " …");
+    }
 
     #[test]
     fn a_tool_is_a_name_its_arguments_and_a_line() {

@@ -30,8 +30,6 @@ pub struct Bridge {
     pub isolation: Isolation,
     /// Which tools are visible and callable.
     pub tools: ToolFilter,
-    /// Which handshake the server is spoken to with.
-    pub era: Era,
     /// The URL under which clients reach the bridge, when a proxy stands before it; without a trailing slash.
     pub public_url: Option<String>,
     /// Values of `Origin` that are allowed beside the bridge's own, such as `https://chat.example.org`.
@@ -72,18 +70,6 @@ pub enum Isolation {
     /// Those of clients that declare no sampling, elicitation, roots or tasks.
     #[default]
     Auto,
-}
-
-/// Which handshake the server is spoken to with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Era {
-    /// What it turns out to understand.
-    #[default]
-    Auto,
-    /// `initialize`, up to revision 2025-11-25.
-    Legacy,
-    /// Per-request `_meta`, revision 2026-07-28.
-    Modern,
 }
 
 /// When a server that exited is started again.
@@ -155,7 +141,6 @@ impl Bridge {
             api_keys: Vec::new(),
             isolation: Isolation::default(),
             tools: ToolFilter::default(),
-            era: Era::default(),
             public_url: None,
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),

@@ -25,7 +25,6 @@ impl Bridge {
         let same_child = self.name == old.name
             && self.command == old.command
             && self.isolation == old.isolation
-            && self.era == old.era
             && self.unavailable.is_some() == old.unavailable.is_some();
         if !same_child {
             Change::Restart

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::check::{authority, filled, glob, host, level, name, origin, url, user, variable};
 use super::draft::{Draft, Top};
 use super::environment::Inherit;
-use super::{Era, Isolation, LogFormat, OnCrash, Restart, Secret};
+use super::{Isolation, LogFormat, OnCrash, Restart, Secret};
 
 /// One key and the kind of its value, which is stored in a `T`.
 #[derive(Debug)]
@@ -268,14 +268,6 @@ pub(super) static SHARED: &[Key<Draft>] = &[
             ("auto", |d| d.bridge.isolation = Isolation::Auto),
             ("shared", |d| d.bridge.isolation = Isolation::Shared),
             ("session", |d| d.bridge.isolation = Isolation::Session),
-        ]),
-    ),
-    key(
-        "era",
-        Kind::Choice(&[
-            ("auto", |d| d.bridge.era = Era::Auto),
-            ("legacy", |d| d.bridge.era = Era::Legacy),
-            ("modern", |d| d.bridge.era = Era::Modern),
         ]),
     ),
     key(

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{
-    Bridge, Command, Config, Environment, Era, Isolation, Listen, Loaded, LogFormat, OnCrash,
-    Restart, Timing,
+    Bridge, Command, Config, Environment, Isolation, Listen, Loaded, LogFormat, OnCrash, Restart,
+    Timing,
 };
 
 /// Loads `yaml` from a directory that holds `files` with mode 0600.
@@ -123,7 +123,6 @@ fn every_key_arrives() {
         allowed_hosts: [\"Mcp:8080\"]
         public_url: https://a.b/c/
         isolation: session
-        era: legacy
         session_idle: 1h
         max_sessions: 1
         max_instances: 2
@@ -161,7 +160,7 @@ fn every_key_arrives() {
     assert_eq!(a.allowed_origins, ["https://a.b"]);
     assert_eq!(a.allowed_hosts, ["mcp:8080"]);
     assert_eq!(a.public_url.as_deref(), Some("https://a.b/c"));
-    assert_eq!((a.isolation, a.era), (Isolation::Session, Era::Legacy));
+    assert_eq!(a.isolation, Isolation::Session);
     assert_eq!((a.restart, a.on_crash), (Restart::OnFailure, OnCrash::End));
     let limits = a.limits;
     assert_eq!(
@@ -220,10 +219,9 @@ fn maps_of_defaults_merge_and_everything_else_is_replaced() {
   limits: { nice: 1, open_files: 64 }
   tools: { allow: [x], deny: [y] }
   api_keys: [k]
-  era: legacy
 bridges:
   a: { port: 1, command: cat }
-  b: { port: 2, command: cat, env: { B: 3 }, limits: { nice: 2 }, tools: { allow: [z] }, api_keys: [], era: auto }",
+  b: { port: 2, command: cat, env: { B: 3 }, limits: { nice: 2 }, tools: { allow: [z] }, api_keys: [] }",
     )
     .config;
     let [a, b] = &config.bridges[..] else {
@@ -246,7 +244,6 @@ bridges:
             && !b.tools.permits("y")
     );
     assert_eq!((a.api_keys.len(), b.api_keys.len()), (1, 0));
-    assert_eq!((a.era, b.era), (Era::Legacy, Era::Auto));
 }
 
 #[test]

@@ -17,6 +17,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::metrics::{BridgeMetrics, Dropped};
+
 /// What is kept of the end of the stream.
 const KEPT: usize = 64 * 1024;
 /// A longer line is cut in the log.
@@ -43,6 +45,7 @@ impl StderrTail {
         name: String,
         redaction: Redaction,
         pid: i32,
+        metrics: Arc<BridgeMetrics>,
         tracker: &TaskTracker,
     ) -> Self {
         let kept = Arc::new(Mutex::new(VecDeque::new()));
@@ -51,7 +54,7 @@ impl StderrTail {
         let drain = Drain {
             pipe,
             kept: Arc::clone(&kept),
-            log: Log::new(name, redaction.clone(), pid),
+            log: Log::new(name, redaction.clone(), pid, metrics),
             _end: EndOnDrop(end),
         };
         tracker.spawn(drain.run(stop.clone()));
@@ -82,6 +85,11 @@ impl StderrTail {
         let kept = kept.make_contiguous();
         let start = kept.len().saturating_sub(bytes);
         String::from_utf8_lossy(&kept[start..]).into_owned()
+    }
+
+    /// Whether everything that will ever be written has been read.
+    pub fn has_ended(&self) -> bool {
+        *self.ended.borrow() || self.ended.has_changed().is_err()
     }
 
     /// Waits until everything that will ever be written has been read. After an exit that is a matter of milliseconds,
@@ -146,6 +154,7 @@ impl Drain {
         kept.drain(..excess);
         kept.extend(bytes);
         drop(kept);
+        self.log.metrics.stderr_bytes.add(bytes.len() as u64);
         self.log.take(bytes);
     }
 }
@@ -170,11 +179,12 @@ struct Log {
     lines: u32,
     bytes: usize,
     dropped: u64,
+    metrics: Arc<BridgeMetrics>,
     report_at: Option<Instant>,
 }
 
 impl Log {
-    fn new(bridge: String, redaction: Redaction, pid: i32) -> Self {
+    fn new(bridge: String, redaction: Redaction, pid: i32, metrics: Arc<BridgeMetrics>) -> Self {
         Self {
             bridge,
             redaction,
@@ -185,6 +195,7 @@ impl Log {
             lines: 0,
             bytes: 0,
             dropped: 0,
+            metrics,
             report_at: None,
         }
     }
@@ -228,6 +239,7 @@ impl Log {
         }
         if self.lines >= LINES_PER_SECOND || self.bytes + self.line.len() > BYTES_PER_SECOND {
             self.dropped += 1;
+            self.metrics.dropped(Dropped::StderrOverflow);
             self.report_at.get_or_insert(now + REPORT_EVERY);
             return false;
         }
@@ -285,6 +297,7 @@ fn lock(kept: &Mutex<VecDeque<u8>>) -> MutexGuard<'_, VecDeque<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
 
     #[test]
     fn escapes_and_control_characters_are_removed() {
@@ -303,7 +316,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_cut_by_lines_and_by_bytes_each_second() {
-        let mut log = Log::new("b".into(), Redaction::default(), 1);
+        let metrics = Metrics::new().bridge("b");
+        let mut log = Log::new("b".into(), Redaction::default(), 1, metrics);
         let start = Instant::now();
         log.line = vec![b'x'; 10];
         let admitted = (0..1000).filter(|_| log.admit(start)).count();
@@ -321,7 +335,8 @@ mod tests {
 
     #[test]
     fn a_line_without_end_takes_no_more_than_its_limit() {
-        let mut log = Log::new("b".into(), Redaction::default(), 1);
+        let metrics = Metrics::new().bridge("b");
+        let mut log = Log::new("b".into(), Redaction::default(), 1, metrics);
         for _ in 0..100 {
             log.take(&[b'x'; 1000]);
         }

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
+use crate::metrics::Metrics;
 use watch_fifo::Watch;
 
 /// Longer than anything here takes; what waits longer has failed.
@@ -43,6 +44,7 @@ fn spec(program: &str, args: &[&str]) -> Spec {
         open_files: None,
         nice: None,
         redaction: Redaction::default(),
+        metrics: Metrics::new().bridge("test"),
     }
 }
 

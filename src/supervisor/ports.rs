@@ -18,6 +18,8 @@ use crate::transport::listener::{self, Options, Timeouts};
 
 /// A port that could not be had at a reload is tried again after this.
 const RETRY: Duration = Duration::from_secs(5);
+/// The first time it is tried again sooner: its old owner may be a listener that this very reload has closed.
+const RETRY_SOON: Duration = Duration::from_millis(100);
 
 /// A port that could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,21 @@ impl Port {
         }
     }
 
+    /// It could not be had in a reload.
+    pub(super) fn wanted_soon() -> Port {
+        Port::Wanted {
+            again: Instant::now() + RETRY_SOON,
+        }
+    }
+
+    /// When it is to be tried again.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self {
+            Port::Wanted { again } => Some(*again),
+            _ => None,
+        }
+    }
+
     pub(super) fn address(&self) -> Option<SocketAddr> {
         match self {
             Port::Open { address, .. } => Some(*address),
@@ -76,7 +93,7 @@ impl Port {
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        matches!(self, Port::Wanted { again } if *again <= now)
+        self.due().is_some_and(|again| again <= now)
     }
 }
 

@@ -82,7 +82,7 @@ impl Supervisor {
                 again: Instant::now(),
             });
         }
-        self.retry_ports();
+        self.retry_ports(Port::wanted_soon);
         self.publish();
         changes
     }
@@ -120,7 +120,7 @@ impl Supervisor {
         publish_limits(running.bridge.metrics(), &running.settings.limits);
         if moved {
             // The new port is bound before the old one is closed.
-            let new = self.open_port(running);
+            let new = self.open_port(running, Port::wanted_soon);
             running.port.close();
             running.port = new;
         }
@@ -128,7 +128,7 @@ impl Supervisor {
         true
     }
 
-    fn open_port(&self, running: &Running) -> Port {
+    fn open_port(&self, running: &Running, failed: fn() -> Port) -> Port {
         let name = &running.settings.name;
         match self.ports.bind(name, &running.settings.listen) {
             Ok(listener) => {
@@ -138,18 +138,24 @@ impl Supervisor {
             }
             Err(error) => {
                 warn!(bridge = name, "{error}; trying again");
-                Port::wanted()
+                failed()
             }
         }
     }
 
-    /// Tries to open the ports that could not be had.
-    pub(super) fn retry_ports(&mut self) {
+    /// When the next port that could not be had is to be tried again.
+    pub(super) fn next_retry(&self) -> Option<Instant> {
+        let bridges = self.bridges.iter().map(|running| &running.port);
+        bridges.chain(&self.admin).filter_map(Port::due).min()
+    }
+
+    /// Tries to open the ports that could not be had and are due; `failed` says when those are due again that still can't.
+    pub(super) fn retry_ports(&mut self, failed: fn() -> Port) {
         let now = Instant::now();
         let mut opened = false;
         for at in 0..self.bridges.len() {
             if self.bridges[at].port.is_due(now) {
-                let port = self.open_port(&self.bridges[at]);
+                let port = self.open_port(&self.bridges[at], failed);
                 opened |= port.address().is_some();
                 self.bridges[at].port = port;
             }
@@ -166,7 +172,7 @@ impl Supervisor {
                     .open(listener, self.admin_router(), None, "admin"),
                 Err(error) => {
                     warn!("{error}; trying again");
-                    Port::wanted()
+                    failed()
                 }
             });
         }

@@ -312,8 +312,10 @@ async fn check_tells_what_is_there_and_starts_nothing() {
         "{ran:?}"
     );
     for part in [
-        "not there: command `no-such-program`",
-        "unavailable: command `no-such-program`",
+        "gone    127.0.0.1:2  not there\n",
+        "\n  gone: command `no-such-program` not found on PATH",
+        "later   127.0.0.1:3  unavailable\n",
+        "\n  later: command `no-such-program`",
     ] {
         assert!(ran.out.contains(part), "{part}: {ran:?}");
     }

@@ -190,6 +190,8 @@ async fn a_full_house_lets_the_silent_go_first_and_then_nobody() {
 #[tokio::test]
 async fn calls_in_flight_are_limited_for_the_bridge() {
     let fake = ready("max_in_flight: 3").await;
+    // the daemon's own listing of tools is over
+    fake.until_logged("/sse").await;
     let mut client = fake.sse().await;
     for key in ["a", "b", "c"] {
         client
@@ -275,24 +277,35 @@ async fn one_session_can_t_use_up_the_calls_of_all() {
 #[tokio::test]
 async fn idle_sessions_end_but_not_while_they_listen_or_wait() {
     let fake = ready("session_idle: 300ms").await;
+    let file = fake.path("open");
+    let hold = |mark: &str| {
+        let arguments = json!({"file": file.to_str().unwrap(), "mark": mark});
+        call(7, "hold", &arguments).to_string()
+    };
+    // its client goes away, its call goes on
+    let cut = fake.streamable().await;
+    tokio::select! {
+        reply = cut.post(hold("cut")) => panic!("{reply:?}"),
+        _ = fake.recorded("\"cut\"") => {}
+    }
     let idle = fake.streamable().await;
     let listening = fake.streamable().await;
     let (_, mut stream) = listening.get(None).await;
     assert_eq!(stream.next().await.data, "");
     let mut sse = fake.sse().await;
     let waiting = fake.streamable().await;
-    let file = fake.path("open");
-    let hold = call(7, "hold", &json!({"file": file.to_str().unwrap()}));
     let others = async {
-        counted(&fake, "transport=\"streamable\"} 2\n").await;
         let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+        counted(&fake, "transport=\"streamable\"} 3\n").await;
         assert_eq!(idle.post(ping).await.status(), 404);
         assert_eq!(listening.post(ping).await.status(), 200);
         sse.call("echo", &json!({})).await;
+        assert_eq!(fake.events("cancelled").len(), 0);
         std::fs::write(&file, "").unwrap();
     };
-    let (reply, ()) = tokio::join!(waiting.post(hold.to_string()), others);
+    let (reply, ()) = tokio::join!(waiting.post(hold("waits")), others);
     assert_eq!(reply.status(), 200);
+    counted(&fake, "transport=\"streamable\"} 1\n").await;
     assert_eq!(listening.delete().await.status(), 204);
     stream.ended().await;
 }

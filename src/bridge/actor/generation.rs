@@ -43,7 +43,7 @@ pub(super) struct Generation {
     pub(super) ready_since: Option<Instant>,
     pub(super) timer: Pin<Box<Sleep>>,
     pub(super) number: u64,
-    stderr: StderrTail,
+    pub(super) stderr: StderrTail,
     pub(super) lines: Lines,
     pub(super) started: Instant,
     /// It has answered a request of a client.
@@ -252,9 +252,18 @@ impl Actor {
         up.exit_by = None;
         up.end_by = Some(Instant::now() + READ_AFTER_EXIT);
         self.read_some(READS_IN_A_ROW);
-        match &self.life {
-            Life::Up(up) if up.stdout.is_some() => self.enter(Phase::Stopping),
-            _ => self.end_generation(),
+        self.enter(Phase::Stopping);
+        self.end_if_all_is_read();
+    }
+
+    /// The process has exited: its end is made known when its last words have been read, or when their time is over.
+    pub(super) fn end_if_all_is_read(&mut self) {
+        if let Life::Up(up) = &self.life
+            && up.exit.is_some()
+            && up.stdout.is_none()
+            && up.stderr.has_ended()
+        {
+            self.end_generation();
         }
     }
 

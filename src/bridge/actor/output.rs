@@ -21,12 +21,7 @@ impl Actor {
     /// Reads once, and handles the lines that are whole then.
     pub(super) fn read(&mut self) {
         self.read_some(1);
-        if let Life::Up(up) = &self.life
-            && up.stdout.is_none()
-            && up.exit.is_some()
-        {
-            self.end_generation();
-        }
+        self.end_if_all_is_read();
     }
 
     pub(super) fn read_some(&mut self, times: usize) {

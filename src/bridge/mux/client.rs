@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::subscriptions::MAX_URI;
 use super::{
     Call, LONGEST_REQUEST, MAX_IN_FLIGHT_PER_SESSION, Mux, Output, Service, SessionKey, Then,
-    cancel_at_server, shown,
+    cancel_at_server, over, shown,
 };
 use crate::bridge::handshake::{Handshake, offered_version};
 use crate::bridge::mailbox::{DeliveryKind, Refusal};
@@ -46,6 +46,7 @@ impl<A: Clone> Mux<A> {
         let method = message.method();
         let request = Request::of(&method);
         let label = MethodLabel::of(&method);
+        let span = self.span(session, &method);
         let (then, level) = match self.judge(session, id, request, &method, message) {
             Verdict::Forward(then, level) => (then, level),
             Verdict::AnswerHere => {
@@ -58,24 +59,27 @@ impl<A: Clone> Mux<A> {
                 if let Some(seat) = self.seats.get_mut(&session) {
                     seat.last_answer = Some(now);
                 }
+                over(&span, Outcome::Ok, Duration::ZERO);
                 self.metrics
                     .call_finished(label, Outcome::Ok, Duration::ZERO);
                 return out.deliver(&address, DeliveryKind::Answer, bytes::Bytes::from(text));
             }
             Verdict::Refuse(refusal, error) => {
+                over(&span, Outcome::Refused, Duration::ZERO);
                 self.metrics
                     .call_finished(label, Outcome::Refused, Duration::ZERO);
                 return out.refuse(&address, id, refusal, &error);
             }
         };
         let k = self.mint();
+        span.record("k", k);
         let mut digits = [0; 20];
         let envelope = message.envelope();
-        let span = envelope.id.expect("a request has an id");
+        let id_span = envelope.id.expect("a request has an id");
         let level_text = level.map(|level| format!("\"{}\"", level.name()));
         // Id, progress token and level, without an allocation.
         let mut edits = [Edit {
-            span,
+            span: id_span,
             with: decimal(k, &mut digits),
         }; 3];
         let mut count = 1;
@@ -116,6 +120,7 @@ impl<A: Clone> Mux<A> {
             started: now,
             deadline,
             again: (request.is_repeatable() && !repeated).then(|| message.clone()),
+            span,
         };
         self.calls.insert(k, call);
     }
@@ -283,6 +288,11 @@ impl<A: Clone> Mux<A> {
             seat.capabilities = ClientCapabilities::declared(params);
             seat.last_answer = Some(now);
         }
+        over(
+            &self.span(session, &message.method()),
+            Outcome::Ok,
+            Duration::ZERO,
+        );
         self.metrics
             .call_finished(MethodLabel::Initialize, Outcome::Ok, Duration::ZERO);
         out.deliver(address, DeliveryKind::Answer, answer);

@@ -34,6 +34,13 @@ impl Server {
             .route("/stream", get(async || long_lived(false)))
             .route("/endless", get(async || long_lived(true)))
             .route(
+                "/torrent",
+                get(async || {
+                    let pieces = vec![Bytes::from(vec![b'x'; 1 << 16]); 1 << 10];
+                    streaming(pieces, true)
+                }),
+            )
+            .route(
                 "/refuse",
                 post(async || axum::http::StatusCode::UNAUTHORIZED),
             );
@@ -87,6 +94,10 @@ impl http_body::Body for Pieces {
 
 fn long_lived(endless: bool) -> Response<Body> {
     let pieces = vec![Bytes::from(vec![b'x'; 5000]), Bytes::from_static(b"small")];
+    streaming(pieces, endless)
+}
+
+fn streaming(pieces: Vec<Bytes>, endless: bool) -> Response<Body> {
     let mut response = Response::new(Body::new(Pieces { pieces, endless }));
     response.extensions_mut().insert(LongLived);
     response
@@ -187,24 +198,30 @@ async fn an_idle_connection_ends() {
 #[tokio::test]
 async fn a_response_that_is_not_read_ends_the_connection() {
     let server = Server::start(9, quick()).await;
-    let mut stream = server.connect().await;
-    ask(&mut stream, "GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let mut begin = [0; 12];
-    stream.read_exact(&mut begin).await.unwrap();
-    assert_eq!(&begin, b"HTTP/1.1 200");
-    let start = Instant::now();
-    while server.numbers.connections.get() > 0 {
+    for path in ["/large", "/torrent"] {
+        let mut stream = server.connect().await;
+        ask(
+            &mut stream,
+            &format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        )
+        .await;
+        let mut begin = [0; 12];
+        stream.read_exact(&mut begin).await.unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 200");
+        let start = Instant::now();
+        while server.numbers.connections.get() > 0 {
+            assert!(
+                start.elapsed() < Duration::from_secs(5),
+                "the connection is still open"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "the connection is still open"
+            start.elapsed() >= Duration::from_millis(100),
+            "{path} {:?}",
+            start.elapsed()
         );
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert!(
-        start.elapsed() >= Duration::from_millis(100),
-        "{:?}",
-        start.elapsed()
-    );
     server.finish().await;
 }
 

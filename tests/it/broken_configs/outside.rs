@@ -180,7 +180,7 @@ bridges:
     port: 99999
     command: cat
     isolatoin: auto
-  B: { port: 8001, command: cat, era: old }
+  B: { port: 8001, command: cat, restart: old }
   c: { port: 8001, command: cat, env: { T: "${NO_TOKEN}" } }
 admin: { port: 8001 }
 gateway: { port: 4000 }
@@ -190,7 +190,7 @@ gateway: { port: 4000 }
             "bridges.yaml:4:11: bridges.a.port: found `99999`, expected a whole number from 0 to 65535",
             "bridges.yaml:6:5: bridges.a.isolatoin: unknown key, did you mean `isolation`?",
             "bridges.yaml:7:3: bridges.B: found `B`, expected a name of a-z, 0-9, `_` and `-` that starts with a letter or digit, at most 40 characters",
-            "bridges.yaml:7:39: bridges.B.era: found `old`, expected `auto`, `legacy` or `modern`",
+            "bridges.yaml:7:43: bridges.B.restart: found `old`, expected `always`, `on_failure` or `never`",
             "bridges.yaml:8:14: bridges.c.port: 127.0.0.1:8001 clashes with 127.0.0.1:8001 of bridge `B` at line 7; choose another port",
             "bridges.yaml:8:44: bridges.c.env.T: environment variable `NO_TOKEN` is not set; set it or put it into the bridge's `env_file`, or say `optional: true`",
             "bridges.yaml:9:16: admin.port: 127.0.0.1:8001 clashes with 127.0.0.1:8001 of bridge `B` at line 7; choose another port",

@@ -151,7 +151,6 @@ bridges:
     port: 8001
     command: cat
     isolation: shred
-    era: 2026
     restart: no
     on_crash: Keep
     optional: yes
@@ -159,12 +158,11 @@ log: { level: verbose, format: xml }
 "#,
         problems: &[
             "bridges.yaml:5:16: bridges.a.isolation: found `shred`, expected `auto`, `shared` or `session`",
-            "bridges.yaml:6:10: bridges.a.era: found `2026`, expected `auto`, `legacy` or `modern`",
-            "bridges.yaml:7:14: bridges.a.restart: found `no`, expected `always`, `on_failure` or `never`",
-            "bridges.yaml:8:15: bridges.a.on_crash: found `Keep`, expected `keep` or `end`",
-            "bridges.yaml:9:15: bridges.a.optional: found `yes`, expected `true` or `false`",
-            "bridges.yaml:10:15: log.level: found `verbose`, expected `error`, `warn`, `info`, `debug`, `trace`, `off` or directives such as `info,mcp_bridged=debug`: `verbose` is neither",
-            "bridges.yaml:10:32: log.format: found `xml`, expected `auto`, `text` or `json`",
+            "bridges.yaml:6:14: bridges.a.restart: found `no`, expected `always`, `on_failure` or `never`",
+            "bridges.yaml:7:15: bridges.a.on_crash: found `Keep`, expected `keep` or `end`",
+            "bridges.yaml:8:15: bridges.a.optional: found `yes`, expected `true` or `false`",
+            "bridges.yaml:9:15: log.level: found `verbose`, expected `error`, `warn`, `info`, `debug`, `trace`, `off` or directives such as `info,mcp_bridged=debug`: `verbose` is neither",
+            "bridges.yaml:9:32: log.format: found `xml`, expected `auto`, `text` or `json`",
         ],
     },
     Case {

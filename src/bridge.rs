@@ -208,6 +208,14 @@ impl Bridge {
         Session::new(self.clone(), Some(transport), outlet)
     }
 
+    /// Waits until a session can get an instance of its own, at most `patience`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn room(&self, patience: Duration) {
+        self.0.pool.room(patience).await;
+    }
+
     /// Takes over a changed configuration in place; with `restart` the servers are drained and started anew.
     pub fn reconfigure(&self, settings: Arc<config::Bridge>, drain: Duration, restart: bool) {
         self.0.orders.send_modify(|orders| {

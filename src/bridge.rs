@@ -208,6 +208,14 @@ impl Bridge {
         Session::new(self.clone(), Some(transport), outlet)
     }
 
+    /// Waits until a session can get an instance of its own, at most `patience`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn room(&self, patience: Duration) {
+        self.0.pool.room(patience).await;
+    }
+
     /// Takes over a changed configuration in place; with `restart` the servers are drained and started anew.
     pub fn reconfigure(&self, settings: Arc<config::Bridge>, drain: Duration, restart: bool) {
         self.0.orders.send_modify(|orders| {
@@ -240,9 +248,12 @@ impl Bridge {
     pub async fn stopped(&self) {
         let mut status = self.0.status.clone();
         // An error means that the task has ended, which is what is waited for.
-        let _ended = status
-            .wait_for(|status| status.phase == Phase::Stopped)
-            .await;
+        drop(
+            status
+                .wait_for(|status| status.phase == Phase::Stopped)
+                .await,
+        );
+        self.0.pool.ended().await;
     }
 
     /// Every tool's JSON object as the server wrote it, allow and deny lists applied, all pages.

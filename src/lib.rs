@@ -6,15 +6,37 @@
 //!
 //! 1. [`jsonrpc`]: one message's bytes and the spans of its envelope; edits are splices, nothing is re-serialised.
 //! 2. [`mcp`]: method names and their routing classes, protocol revisions, capabilities.
-//! 3. [`backoff`]: restart delays.
-//! 4. [`shutdown`]: signals, and the token that everything listens to.
+//! 3. [`backoff`]: restart delays and quarantine.
+//! 4. [`shutdown`]: signals, and the tokens that everything listens to.
 //! 5. [`metrics`]: what is counted, and its Prometheus text.
 //! 6. [`config`]: `bridges.yaml`, validated, every error at once with its place.
 //! 7. [`process`]: children: spawn, framing of their lines, the stop ladder, reaping.
-//! 8. [`bridge`]: one configured server: instances, multiplexer, sessions.
+//! 8. [`bridge`]: one configured server: its instances, the multiplexer, sessions.
 //! 9. [`transport`]: one HTTP listener per bridge: HTTP+SSE and Streamable HTTP.
 //! 10. [`supervisor`]: builds everything from the configuration, reloads by difference, stops in order.
 //! 11. [`telemetry`] and [`cli`]: logs, and the command line.
+//!
+//! # How a call goes
+//!
+//! ```text
+//! client POST ── transport ── Session ══ channel ══▶ actor ── mux ── outbox ──▶ server's stdin
+//! client SSE  ◀─ transport ◀═ Mailbox ══════════════ actor ◀─ mux ◀─ lines ◀── server's stdout
+//! ```
+//!
+//! A transport finds or opens a [`bridge::Session`] and hands it the message; that never waits. The task that owns the
+//! instance (`bridge/actor`) takes many commands at once, lets the multiplexer (`bridge/mux`, pure and synchronous) give
+//! each request an id of its own, and writes what the pipe takes. A line of the server is scanned once; the multiplexer
+//! says whose it is, and it goes into that reader's [`bridge::Mailbox`]. The transports differ in how long a session
+//! lives, where replies go, and what a vanished client means. Health reads a snapshot of the state and asks nobody.
+//!
+//! # What always holds
+//!
+//! - A message's bytes pass as they came, except the spans that routing replaces.
+//! - Every request that is accepted ends with exactly one delivery, at the address that it came with.
+//! - Nothing of one session reaches another; what can't be attributed reaches nobody.
+//! - Every queue has a bound, and the task that reads a server never waits for a client.
+//! - Each process is started by one thread that lives as long as the program, and nothing it started outlives it.
+//! - One task owns each instance; everybody else sends it a message or reads what it published.
 
 pub mod backoff;
 pub mod bridge;

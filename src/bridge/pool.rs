@@ -1,14 +1,14 @@
 //! Which instance a session gets, and the warm spare (CONTRACT §4, Isolation).
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use super::Site;
 use super::actor::{Actor, Role, tend};
 use super::instance::{Halt, Instance, Orders, Queued};
-use super::state::Status;
+use super::state::{Phase, Status};
 use crate::config::Isolation;
 
 /// Room for the messages of one session.
@@ -19,7 +19,8 @@ const COMMANDS: usize = 1024;
 pub(crate) struct Pool {
     site: Arc<Site>,
     orders: watch::Receiver<Orders>,
-    live: Arc<AtomicUsize>,
+    /// Places taken.
+    live: Arc<watch::Sender<usize>>,
     shelf: Mutex<Shelf>,
 }
 
@@ -46,11 +47,11 @@ impl Spare {
 
 /// One of the places that `max_instances` allows; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Slot(Arc<AtomicUsize>);
+pub(crate) struct Slot(Arc<watch::Sender<usize>>);
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.send_modify(|live| *live -= 1);
     }
 }
 
@@ -76,6 +77,15 @@ impl Pool {
         drop(shelf);
         self.warm();
         Some(instance)
+    }
+
+    /// Waits until fewer than `max_instances` are running, at most `patience`.
+    pub(crate) async fn room(&self, patience: Duration) {
+        let mut live = self.live.subscribe();
+        let limit = self.orders.borrow().settings.limits.max_instances;
+        let room = live.wait_for(|live| *live < limit);
+        // Whoever waited tries again in either case.
+        let _over = tokio::time::timeout(patience, room).await;
     }
 
     /// Makes a spare if the bridge uses them, there is none, and there is room.
@@ -108,14 +118,27 @@ impl Pool {
             .collect()
     }
 
+    /// Waits until the instances that run now have ended.
+    pub(crate) async fn ended(&self) {
+        let running = self.shelf().seen.clone();
+        for mut status in running {
+            // An error means that the task has ended, which is what is waited for.
+            let _ended = status
+                .wait_for(|status| status.phase == Phase::Stopped)
+                .await;
+        }
+    }
+
     fn make(&self, shelf: &mut Shelf) -> Option<Instance> {
         let limit = self.orders.borrow().settings.limits.max_instances;
-        let taken = self
-            .live
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |live| {
-                (live < limit).then_some(live + 1)
-            });
-        taken.ok()?;
+        let taken = self.live.send_if_modified(|live| {
+            let room = *live < limit;
+            *live += usize::from(room);
+            room
+        });
+        if !taken {
+            return None;
+        }
         let slot = Slot(self.live.clone());
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let queued = Arc::<Queued>::default();

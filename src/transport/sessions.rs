@@ -22,6 +22,8 @@ const EVICTABLE: Duration = Duration::from_secs(60);
 /// How long notifications wait after a session's last answer: clients that open a session for a single operation close
 /// at that point, and some lose the finished result to a notification meanwhile.
 pub(super) const QUIET: Duration = Duration::from_millis(250);
+/// Time that a client has for its second word before another client takes its instance.
+const HANDSHAKE: Duration = Duration::from_secs(3);
 /// How often at most and at least the sweeper looks.
 const SWEEP: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
@@ -222,7 +224,8 @@ impl Sessions {
             choose(
                 open.values()
                     .filter(|client| client.is_dedicated())
-                    .map(|client| client.standing()),
+                    .map(|client| client.standing())
+                    .filter(|standing| !standing.has_just_spoken(now)),
                 now,
             )
         };
@@ -409,6 +412,10 @@ struct Standing {
 }
 
 impl Standing {
+    fn has_just_spoken(&self, now: u64) -> bool {
+        now.saturating_sub(self.used) < millis(HANDSHAKE)
+    }
+
     fn idle(&self, now: u64) -> Option<Duration> {
         (self.streams == 0 && self.requests == 0)
             .then(|| Duration::from_millis(now.saturating_sub(self.used)))

@@ -30,6 +30,9 @@ pub(super) const METHODS: &str = "GET, POST, DELETE";
 /// Silence after which a response becomes a stream, so that clients' read time-outs don't strike.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// How long a new session waits for the place of one that was ended for it: down the whole stop ladder.
+const PLACE: Duration = Duration::from_secs(6);
+
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
@@ -139,6 +142,8 @@ async fn initialize(sessions: &Arc<Sessions>, message: &Message) -> Result<Respo
                 && sessions.end_idle_dedicated()
             {
                 again = false;
+                drop(opening);
+                sessions.bridge().room(PLACE).await;
                 continue;
             }
             return Ok(reject::refusal(refusal, answer.body.into_bytes()));

@@ -315,3 +315,32 @@ async fn what_an_own_server_says_outside_of_calls_reaches_its_session() {
     plain.call("echo", &json!({})).await;
     assert_eq!(plain.seen(), Vec::<Value>::new());
 }
+
+#[tokio::test]
+async fn a_client_that_never_spoke_again_gives_its_place_to_the_next() {
+    let fake = fake::fake("isolation: auto\nmax_instances: 1", &[]).await;
+    let params = initialize_params("2025-11-25", &json!({"roots": {}}));
+    let mut silent = Streamable::new(fake.addr());
+    let (id, reply) = silent.start("initialize", &params).await;
+    silent.session = reply.head().header("mcp-session-id").map(str::to_owned);
+    let first = Process::find(pid(&reply.answer(id).await.0)).unwrap();
+    // not at once: it may be about to speak
+    let mut next = Streamable::new(fake.addr());
+    let refused = next.start("initialize", &params).await.1;
+    assert_eq!(refused.status(), 503);
+    assert!(first.exists());
+    let answer = until("its place", async || {
+        let (id, reply) = next.start("initialize", &params).await;
+        next.session = reply.head().header("mcp-session-id").map(str::to_owned);
+        next.session.as_ref()?;
+        Some(reply.answer(id).await.0)
+    })
+    .await;
+    assert_ne!(pid(&answer), first.pid);
+    first.gone().await;
+    next.call("echo", &json!({})).await;
+    let reply = silent
+        .post(r#"{"jsonrpc":"2.0","id":1,"method":"test/x"}"#)
+        .await;
+    assert_eq!(reply.status(), 404);
+}

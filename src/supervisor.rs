@@ -202,7 +202,7 @@ impl Supervisor {
                 let mut status = running.bridge.watch();
                 // An error means that the bridge has ended: settled too.
                 let _ended = status
-                    .wait_for(|status| status.phase != Phase::Starting)
+                    .wait_for(|status| !matches!(status.phase, Phase::Starting | Phase::Stopping))
                     .await;
             }
         };

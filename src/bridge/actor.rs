@@ -320,12 +320,13 @@ impl Actor {
     fn next_wake(&self) -> Instant {
         let mux = self.mux.next_tick().map(Instant::from_std);
         let waiting = self.waiting.iter().map(|waiter| waiter.until).min();
-        let life = match &self.life {
-            Life::Down(start) => *start,
-            Life::Up(up) => up.next_tick(&self.settings.timing),
-            _ => None,
+        let (life, draining) = match &self.life {
+            Life::Down(start) => (*start, None),
+            Life::Up(up) => (up.next_tick(&self.settings.timing), self.draining),
+            // The time for draining may be over long before the process has ended.
+            _ => (None, None),
         };
-        [mux, waiting, life, self.draining]
+        [mux, waiting, life, draining]
             .into_iter()
             .flatten()
             .min()

@@ -2,8 +2,32 @@
 
 use serde_json::json;
 
-use crate::harness::{fake, within};
+use crate::harness::{Sse, fake, proc, within};
 
+/// Clock ticks (100 a second) that the process has computed for.
+fn busy(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    let ticks = rest.split_whitespace().skip(11).take(2);
+    ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test]
+async fn waiting_for_a_server_to_end_costs_no_time() {
+    let fake = fake::fake("isolation: session", &["--ignore-eof"]).await;
+    fake.ready().await;
+    let mut client = Sse::connect(fake.addr()).await;
+    client.initialize(&json!({})).await;
+    let info = client.call("info", &json!({})).await;
+    let pid = info["result"]["structuredContent"]["pid"].as_i64().unwrap();
+    let server = proc::Process::find(i32::try_from(pid).unwrap()).unwrap();
+    let before = busy(fake.pid());
+    drop(client);
+    // it ends with SIGTERM, two seconds after its session
+    server.gone().await;
+    let took = busy(fake.pid()) - before;
+    assert!(took < 60, "{took} ticks");
+}
 
 #[tokio::test]
 async fn the_error_of_a_crash_shows_the_end_of_stderr_and_no_more() {

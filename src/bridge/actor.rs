@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error};
 
 use super::handshake::Handshake;
-use super::instance::{Command, Facts, Orders, Queued};
+use super::instance::{Command, Facts, Halt, Orders, Queued};
 use super::mailbox::Mailbox;
 use super::mux::{Mux, Output, Service, SessionKey, Waiting};
 use super::pool::{Pool, Slot};
@@ -185,9 +185,15 @@ impl Actor {
         self.site
             .metrics
             .instance_state(None, Some(label(self.status.borrow().phase)));
+        let halted = self.orders.borrow().halt != Halt::No;
         match self.life {
-            // A first start; after a panic the next start is due later.
-            Life::Down(None) if self.settings.unavailable.is_none() => self.start(),
+            // The order was given before this task was made, and is not news any more.
+            _ if halted => self.ordered(),
+            Life::Down(None) if self.settings.unavailable.is_some() => {
+                self.enter(Phase::Unavailable);
+            }
+            Life::Down(None) => self.start(),
+            // After a panic the next start is due later.
             _ => {}
         }
         while !matches!(self.life, Life::Over) {

@@ -30,6 +30,23 @@ async fn waiting_for_a_server_to_end_costs_no_time() {
 }
 
 #[tokio::test]
+async fn who_wants_an_instance_of_an_unavailable_server_hears_of_the_cure() {
+    let extra = "optional: true\nisolation: session";
+    let config = fake::config(extra, &[]).replace("fake_server", "not_there");
+    let fake = fake::Fake::launch(crate::harness::Launch {
+        config,
+        ..Default::default()
+    })
+    .await;
+    let mut client = Sse::connect(fake.addr()).await;
+    let params = crate::harness::sse::initialize_params("2025-11-25", &json!({}));
+    let answer = client.request("initialize", &params).await;
+    assert_eq!(answer["error"]["code"], -31001, "{answer}");
+    let text = answer["error"]["message"].as_str().unwrap();
+    assert!(text.contains("unavailable: "), "{text}");
+}
+
+#[tokio::test]
 async fn the_error_of_a_crash_shows_the_end_of_stderr_and_no_more() {
     let fake = fake::fake("isolation: shared", &[]).await;
     let mut client = fake.sse().await;

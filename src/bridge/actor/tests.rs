@@ -21,11 +21,11 @@ id=${line#*\"id\":}
 printf '{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{}}}\n' "${id%%,*}"
 while read -r line; do :; done"#;
 
-fn start(name: &str, metrics: &Arc<Metrics>, spawner: &Spawner) -> Bridge {
+fn start(name: &str, metrics: &Arc<Metrics>, spawner: &Spawner, isolation: Isolation) -> Bridge {
     let mut command = config::Command::new("/bin/sh".into());
     command.args = vec!["-c".into(), SERVER.into()];
     let mut settings = config::Bridge::new(name.to_owned(), Listen::loopback(0), command);
-    settings.isolation = Isolation::Shared;
+    settings.isolation = isolation;
     let site = Site {
         spawner: spawner.clone(),
         gate: StartGate::new(),
@@ -52,8 +52,8 @@ async fn ready(bridge: &Bridge, generation: u64) -> i32 {
 async fn a_panic_of_a_task_ends_only_what_its_own_bridge_was_doing() {
     let metrics = Metrics::new();
     let spawner = Spawner::start(TaskTracker::new()).unwrap();
-    let hurt = start("hurt", &metrics, &spawner);
-    let well = start("well", &metrics, &spawner);
+    let hurt = start("hurt", &metrics, &spawner, Isolation::Shared);
+    let well = start("well", &metrics, &spawner, Isolation::Shared);
     let old = ready(&hurt, 1).await;
     let untouched = ready(&well, 1).await;
     let outlet = Mailbox::new(hurt.budget());
@@ -87,4 +87,35 @@ async fn a_panic_of_a_task_ends_only_what_its_own_bridge_was_doing() {
     let answer = outlet.reader().next().await.expect("it is served");
     let answer = Message::parse(answer.body.into_bytes()).unwrap();
     assert!(answer.result().is_some());
+}
+
+#[tokio::test]
+async fn a_session_that_comes_when_its_bridge_drains_keeps_nothing_alive() {
+    let metrics = Metrics::new();
+    let spawner = Spawner::start(TaskTracker::new()).unwrap();
+    let bridge = start("late", &metrics, &spawner, Isolation::Session);
+    ready(&bridge, 1).await;
+    let outlet = Mailbox::new(bridge.budget());
+    let session = bridge.open(Transport::Sse, outlet.clone());
+    bridge.drain(tokio::time::Instant::now() + Duration::from_secs(1));
+    // The spare too.
+    timeout(Duration::from_secs(20), bridge.stopped())
+        .await
+        .expect("it stops");
+
+    let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#;
+    session.send(Message::parse(initialize.into()).unwrap(), &outlet);
+    timeout(Duration::from_secs(20), bridge.stopped())
+        .await
+        .expect("it stops");
+    let answer = timeout(Duration::from_secs(20), outlet.reader().next()).await;
+    let answer = answer.expect("in time").expect("an answer");
+    assert!(answer.kind.ends_a_request());
+    let instances = bridge.dedicated();
+    assert!(
+        instances
+            .iter()
+            .all(|status| status.phase == Phase::Stopped),
+        "{instances:?}"
+    );
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::harness::{Sse, fake, proc, within};
+use crate::supervision::kill;
 
 /// Clock ticks (100 a second) that the process has computed for.
 fn busy(pid: i32) -> u64 {
@@ -44,6 +45,30 @@ async fn who_wants_an_instance_of_an_unavailable_server_hears_of_the_cure() {
     assert_eq!(answer["error"]["code"], -31001, "{answer}");
     let text = answer["error"]["message"].as_str().unwrap();
     assert!(text.contains("unavailable: "), "{text}");
+}
+
+#[tokio::test]
+async fn requests_that_wait_for_initialize_are_answered_when_the_server_dies() {
+    let fake = fake::fake("isolation: session", &["--init-hold", "{dir}/never"]).await;
+    let mut client = Sse::connect(fake.addr()).await;
+    let params = crate::harness::sse::initialize_params("2025-11-25", &json!({}));
+    let initialize = client.start("initialize", &params).await;
+    let list = client.start("tools/list", &json!({})).await;
+    // the shared server has got the bridge's own
+    let record = || {
+        fake.record()
+            .iter()
+            .filter(|line| line.contains("initialize"))
+            .count()
+    };
+    crate::harness::until("both", async || (record() == 2).then_some(())).await;
+    for pid in fake.pids() {
+        kill(pid);
+    }
+    let answer = client.answer(initialize).await;
+    assert_eq!(answer["error"]["code"], -31001, "{answer}");
+    let answer = client.answer(list).await;
+    assert!(answer["error"]["code"].is_i64(), "{answer}");
 }
 
 #[tokio::test]

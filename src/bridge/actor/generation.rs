@@ -371,6 +371,9 @@ impl Actor {
             since: now,
             until: now + REPEAT_WITHIN,
         }));
+        if dedicated {
+            self.refuse_all_waiting(now);
+        }
         if dedicated || self.draining.is_some() {
             return self.stopped_for_good_or_start();
         }

@@ -72,6 +72,25 @@ async fn requests_that_wait_for_initialize_are_answered_when_the_server_dies() {
 }
 
 #[tokio::test]
+async fn what_a_server_says_in_refusing_initialize_is_cut_and_cleaned() {
+    let message = format!("no access with hunter2secret {}", "x".repeat(50_000));
+    let fake = fake::fake(
+        "isolation: shared\nenv: { DB_PASSWORD: hunter2secret }",
+        &["--init-error", &message],
+    )
+    .await;
+    let last = crate::harness::until("its failure", async || {
+        let (_, body) = fake.health("fake").await;
+        (!body["last_exit"].is_null()).then_some(body)
+    })
+    .await;
+    let text = last.to_string();
+    assert!(text.contains("no access with ***"), "{text}");
+    assert!(text.len() < 2000, "{}", text.len());
+    assert!(!fake.log().contains("hunter2secret"));
+}
+
+#[tokio::test]
 async fn the_error_of_a_crash_shows_the_end_of_stderr_and_no_more() {
     let fake = fake::fake("isolation: shared", &[]).await;
     let mut client = fake.sse().await;

@@ -29,6 +29,8 @@ const EXIT_AFTER_KILL: Duration = Duration::from_millis(1500);
 const PRODUCTIVE_AFTER: Duration = Duration::from_secs(10);
 /// Reads in a row after an exit, each of at most 256 KiB, before others get their turn.
 const READS_IN_A_ROW: usize = 64;
+/// Bytes of the reason for a kill.
+const LONGEST_REASON: usize = 500;
 /// Lines of stderr that an error and the status show.
 const STDERR_LINES: usize = 5;
 
@@ -241,6 +243,9 @@ impl Actor {
 
     pub(super) fn doom(&mut self, reason: String, now: Instant) {
         if let Life::Up(up) = &mut self.life {
+            // It may quote the server.
+            let mut reason = up.redaction.apply(reason);
+            reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
             warn!(bridge = self.settings.name, reason, "killing server");
             up.doom(reason, now);
             self.enter(Phase::Stopping);

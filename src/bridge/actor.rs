@@ -200,6 +200,10 @@ impl Actor {
             let wake = self.next_wake();
             match self.next_event(commands, &mut batch, wake).await {
                 Event::Commands => {
+                    // Whoever was told of an order must not find it unknown here.
+                    if self.orders.has_changed().unwrap_or(false) {
+                        self.ordered();
+                    }
                     let now = Instant::now();
                     for command in batch.drain(..) {
                         self.command(command, now);

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
 use super::within;
 
@@ -290,4 +291,13 @@ impl Connection {
 pub(crate) async fn exchange(addr: SocketAddr, request: Request) -> Response {
     let request = request.header("connection", "close");
     Connection::open(addr).await.exchange(&request).await
+}
+
+/// The same where a listener may come or go: `None` when the connection was refused, reset or closed too early.
+pub(crate) async fn attempt(addr: SocketAddr, request: Request) -> Option<Response> {
+    TcpStream::connect(addr).await.ok()?;
+    // a task of its own, because a broken connection panics
+    let mut attempt = JoinSet::new();
+    attempt.spawn(exchange(addr, request));
+    attempt.join_next().await?.ok()
 }

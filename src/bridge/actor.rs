@@ -355,7 +355,7 @@ impl Actor {
     }
 
     fn is_ready(&self) -> bool {
-        matches!(&self.life, Life::Up(up) if up.ready_since.is_some())
+        matches!(&self.life, Life::Up(up) if up.ready_since.is_some() && up.goes_on())
     }
 
     fn enter(&mut self, phase: Phase) {

@@ -67,10 +67,13 @@ pub(super) struct Generation {
 }
 
 impl Generation {
+    /// Whether its end has not begun.
+    pub(super) fn goes_on(&self) -> bool {
+        self.doomed.is_none() && self.exit.is_none()
+    }
+
     pub(super) fn next_tick(&self, timing: &Timing) -> Option<Instant> {
-        let alive = self
-            .ready_since
-            .filter(|_| self.doomed.is_none() && self.exit.is_none());
+        let alive = self.ready_since.filter(|_| self.goes_on());
         let liveness = alive.map(|_| Instant::from_std(self.liveness.due(timing)));
         [self.init_by, self.end_by, self.exit_by, liveness]
             .into_iter()
@@ -115,7 +118,7 @@ impl Generation {
     }
 
     fn doom(&mut self, reason: String, now: Instant) {
-        if self.doomed.is_none() && self.exit.is_none() {
+        if self.goes_on() {
             self.doomed = Some(reason);
             self.end_by = Some(now + EXIT_AFTER_KILL);
             self.process.kill_now();
@@ -290,7 +293,7 @@ impl Actor {
             let timeout = self.settings.timing.init_timeout;
             return self.doom(format!("no answer to initialize within {timeout:?}"), now);
         }
-        if up.ready_since.is_none() || up.doomed.is_some() || up.exit.is_some() {
+        if up.ready_since.is_none() || !up.goes_on() {
             return;
         }
         let busy = self.mux.in_flight() > 0;

@@ -21,9 +21,28 @@ id=${line#*\"id\":}
 printf '{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{}}}\n' "${id%%,*}"
 while read -r line; do :; done"#;
 
+/// A server that answers everything alike, and leaves a process behind that keeps its stdout open for a while.
+const LEAVING: &str = r#"
+/usr/bin/env -i /usr/bin/setsid /bin/sh -c 'sleep 1 &'
+while read -r line; do
+    case $line in *'"id":'*) ;; *) continue ;; esac
+    id=${line#*\"id\":}
+    printf '{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{}}}\n' "${id%%,*}"
+done"#;
+
 fn start(name: &str, metrics: &Arc<Metrics>, spawner: &Spawner, isolation: Isolation) -> Bridge {
+    start_script(name, SERVER, metrics, spawner, isolation)
+}
+
+fn start_script(
+    name: &str,
+    script: &str,
+    metrics: &Arc<Metrics>,
+    spawner: &Spawner,
+    isolation: Isolation,
+) -> Bridge {
     let mut command = config::Command::new("/bin/sh".into());
-    command.args = vec!["-c".into(), SERVER.into()];
+    command.args = vec!["-c".into(), script.into()];
     let mut settings = config::Bridge::new(name.to_owned(), Listen::loopback(0), command);
     settings.isolation = isolation;
     let site = Site {
@@ -118,4 +137,37 @@ async fn a_session_that_comes_when_its_bridge_drains_keeps_nothing_alive() {
             .all(|status| status.phase == Phase::Stopped),
         "{instances:?}"
     );
+}
+
+#[tokio::test]
+async fn a_call_that_comes_while_a_server_ends_goes_to_the_next_one() {
+    let metrics = Metrics::new();
+    let spawner = Spawner::start(TaskTracker::new()).unwrap();
+    let bridge = start_script("leaving", LEAVING, &metrics, &spawner, Isolation::Shared);
+    let pid = ready(&bridge, 1).await;
+    let outlet = Mailbox::new(bridge.budget());
+    let session = bridge.open(Transport::Sse, outlet.clone());
+    let mut status = bridge.watch();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
+    // It has exited, and its stdout is still open.
+    let ending = status.wait_for(|now| now.phase == Phase::Stopping);
+    drop(
+        timeout(Duration::from_secs(20), ending)
+            .await
+            .unwrap()
+            .unwrap(),
+    );
+
+    let call = r#"{"jsonrpc":"2.0","id":"mine","method":"tools/call","params":{"name":"x"}}"#;
+    session.send(Message::parse(call.into()).unwrap(), &outlet);
+    let answer = timeout(Duration::from_secs(20), outlet.reader().next()).await;
+    let answer = answer.expect("in time").expect("an answer");
+    let answer = Message::parse(answer.body.into_bytes()).unwrap();
+    let text = String::from_utf8_lossy(answer.text());
+    assert!(answer.result().is_some(), "{text}");
+    assert_eq!(bridge.status().generation, 2);
 }

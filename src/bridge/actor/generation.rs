@@ -75,7 +75,8 @@ impl Generation {
     pub(super) fn next_tick(&self, timing: &Timing) -> Option<Instant> {
         let alive = self.ready_since.filter(|_| self.goes_on());
         let liveness = alive.map(|_| Instant::from_std(self.liveness.due(timing)));
-        [self.init_by, self.end_by, self.exit_by, liveness]
+        let permit = self.permit.as_ref().map(|permit| permit.until);
+        [self.init_by, self.end_by, self.exit_by, liveness, permit]
             .into_iter()
             .flatten()
             .min()
@@ -278,6 +279,7 @@ impl Actor {
 
     pub(super) fn tick_generation(&mut self, now: Instant) {
         let Life::Up(up) = &mut self.life else { return };
+        up.permit.take_if(|permit| permit.until <= now);
         if up.end_by.is_some_and(|by| by <= now) {
             return self.end_generation();
         }

@@ -31,7 +31,7 @@ while read -r line; do
 done"#;
 
 fn start(name: &str, metrics: &Arc<Metrics>, spawner: &Spawner, isolation: Isolation) -> Bridge {
-    start_script(name, SERVER, metrics, spawner, isolation)
+    start_script(name, SERVER, metrics, spawner, isolation, StartGate::new())
 }
 
 fn start_script(
@@ -40,6 +40,7 @@ fn start_script(
     metrics: &Arc<Metrics>,
     spawner: &Spawner,
     isolation: Isolation,
+    gate: Arc<StartGate>,
 ) -> Bridge {
     let mut command = config::Command::new("/bin/sh".into());
     command.args = vec!["-c".into(), script.into()];
@@ -47,7 +48,7 @@ fn start_script(
     settings.isolation = isolation;
     let site = Site {
         spawner: spawner.clone(),
-        gate: StartGate::new(),
+        gate,
         metrics: metrics.bridge(name),
         budget: Budget::new(metrics.process().clone()),
         tracker: TaskTracker::new(),
@@ -143,7 +144,15 @@ async fn a_session_that_comes_when_its_bridge_drains_keeps_nothing_alive() {
 async fn a_call_that_comes_while_a_server_ends_goes_to_the_next_one() {
     let metrics = Metrics::new();
     let spawner = Spawner::start(TaskTracker::new()).unwrap();
-    let bridge = start_script("leaving", LEAVING, &metrics, &spawner, Isolation::Shared);
+    let gate = StartGate::new();
+    let bridge = start_script(
+        "leaving",
+        LEAVING,
+        &metrics,
+        &spawner,
+        Isolation::Shared,
+        gate,
+    );
     let pid = ready(&bridge, 1).await;
     let outlet = Mailbox::new(bridge.budget());
     let session = bridge.open(Transport::Sse, outlet.clone());
@@ -170,4 +179,30 @@ async fn a_call_that_comes_while_a_server_ends_goes_to_the_next_one() {
     let text = String::from_utf8_lossy(answer.text());
     assert!(answer.result().is_some(), "{text}");
     assert_eq!(bridge.status().generation, 2);
+}
+
+#[tokio::test]
+async fn servers_that_hang_at_their_start_keep_no_other_from_starting() {
+    let metrics = Metrics::new();
+    let spawner = Spawner::start(TaskTracker::new()).unwrap();
+    let gate = StartGate::holding(Duration::from_millis(50));
+    let start = |name: &str, script| {
+        let gate = gate.clone();
+        start_script(name, script, &metrics, &spawner, Isolation::Shared, gate)
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let hanging: Vec<Bridge> = (0..cores.max(2))
+        .map(|n| start(&format!("hangs{n}"), "read -r line; exec sleep 1000"))
+        .collect();
+    for bridge in &hanging {
+        let mut status = bridge.watch();
+        let starting = status.wait_for(|now| now.pid.is_some());
+        drop(timeout(Duration::from_secs(20), starting).await.unwrap());
+    }
+    ready(&start("well", SERVER), 1).await;
+    assert!(
+        hanging
+            .iter()
+            .all(|bridge| bridge.status().phase == Phase::Starting)
+    );
 }

@@ -91,12 +91,12 @@ impl Supervisor {
         info!(bridge = running.settings.name, "bridge removed");
         running.port.close();
         running.bridge.drain(Instant::now() + self.config.drain);
-        let metrics = self.shared.metrics.clone();
+        // At once: a bridge of that name may be added again before this one has ended.
+        self.shared.metrics.forget(&running.settings.name);
         self.tracker().clone().spawn(async move {
             running.bridge.stopped().await;
             running.removed.cancel();
             running.endpoint.end_sessions();
-            metrics.forget(&running.settings.name);
         });
     }
 

@@ -68,6 +68,15 @@ async fn ready(bridge: &Bridge, generation: u64) -> i32 {
         .unwrap()
 }
 
+/// Waits until the task has handled what it was sent.
+async fn until_answered(bridge: &Bridge) {
+    let outlet = Mailbox::new(bridge.budget());
+    let session = bridge.open(Transport::Sse, outlet.clone());
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    session.send(Message::parse(ping.into()).unwrap(), &outlet);
+    outlet.reader().next().await.expect("it is served");
+}
+
 #[tokio::test]
 async fn a_panic_of_a_task_ends_only_what_its_own_bridge_was_doing() {
     let metrics = Metrics::new();
@@ -82,13 +91,25 @@ async fn a_panic_of_a_task_ends_only_what_its_own_bridge_was_doing() {
     let call = r#"{"jsonrpc":"2.0","id":"mine","method":"tools/call","params":{"name":"x"}}"#;
     session.send(Message::parse(call.into()).unwrap(), &outlet);
 
-    hurt.0.shared.commands.send(Command::Panic).await.unwrap();
+    // Let it take the call, and what follows in one go.
+    until_answered(&hurt).await;
+    hurt.0.shared.commands.try_send(Command::Panic).unwrap();
+    let late = Mailbox::new(hurt.budget());
+    let late_session = hurt.open(Transport::Sse, late.clone());
+    let ping = r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#;
+    late_session.send(Message::parse(ping.into()).unwrap(), &late);
     let answer = reader.next().await.expect("the call is answered");
     let answer = Message::parse(answer.body.into_bytes()).unwrap();
     assert_eq!(answer.id(), Some(&br#""mine""#[..]));
     assert!(answer.result().is_none());
     assert!(reader.next().await.is_none(), "its stream ends");
     assert!(session.is_over());
+    let answer = timeout(Duration::from_secs(20), late.reader().next()).await;
+    let answer = answer
+        .expect("in time")
+        .expect("who came after it is served");
+    let answer = Message::parse(answer.body.into_bytes()).unwrap();
+    assert!(answer.result().is_some());
 
     let new = ready(&hurt, 2).await;
     assert_ne!(old, new);

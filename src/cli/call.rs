@@ -157,17 +157,18 @@ fn progress_line(params: &[u8]) -> String {
 
 fn print(result: &[u8], json: bool) -> ExitCode {
     let failed = is_error(result);
-    if json {
-        output::line(&String::from_utf8_lossy(result));
-    } else if failed {
-        output::error(&output::for_stderr(&readable(result)));
-    } else {
-        output::line(&output::for_stdout(&readable(result)));
-    }
-    match failed {
+    let code = match failed {
         true => ExitCode::from(status::FAILURE),
         false => ExitCode::SUCCESS,
+    };
+    if json {
+        return output::answer(&String::from_utf8_lossy(result), code);
     }
+    if failed {
+        output::error(&output::for_stderr(&readable(result)));
+        return code;
+    }
+    output::answer(&output::for_stdout(&readable(result)), code)
 }
 
 /// A result for people: texts as they are, other content described, the structured result when there is no text.

@@ -12,12 +12,14 @@ pub(super) fn check(arguments: CheckArguments) -> ExitCode {
     let Loaded { config, warnings } = match Config::load(&path, &Environment::of_process()) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            if arguments.json {
-                let errors: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                output::line(&json!({ "valid": false, "errors": errors }).to_string());
-            }
             output::error(&problems.to_string());
-            return ExitCode::from(status::CONFIG);
+            let invalid = ExitCode::from(status::CONFIG);
+            if !arguments.json {
+                return invalid;
+            }
+            let errors: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            let text = json!({ "valid": false, "errors": errors }).to_string();
+            return output::answer(&text, invalid);
         }
     };
     for warning in &warnings {
@@ -42,10 +44,8 @@ pub(super) fn check(arguments: CheckArguments) -> ExitCode {
             })
             .collect();
         let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        output::line(
-            &json!({ "valid": true, "bridges": bridges, "warnings": warnings }).to_string(),
-        );
-        return ExitCode::SUCCESS;
+        let text = json!({ "valid": true, "bridges": bridges, "warnings": warnings }).to_string();
+        return output::answer(&text, ExitCode::SUCCESS);
     }
     let mut rows = vec![["BRIDGE", "LISTEN", "COMMAND"].map(str::to_owned).to_vec()];
     let mut remarks = Vec::new();
@@ -67,10 +67,10 @@ pub(super) fn check(arguments: CheckArguments) -> ExitCode {
             command,
         ]);
     }
-    output::line(&format!(
+    let text = format!(
         "{} is valid\n\n{}",
         path.display(),
         output::table_with_remarks(&rows, &remarks).trim_end()
-    ));
-    ExitCode::SUCCESS
+    );
+    output::answer(&text, ExitCode::SUCCESS)
 }

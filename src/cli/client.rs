@@ -203,6 +203,14 @@ impl Client {
             let event = match stream.next().await {
                 Ok(Some(event)) => event,
                 Ok(None) => {
+                    // Only the stream of an answer has events to resume from.
+                    own = match &own {
+                        Some(broken) => self.line.resume(broken).await,
+                        None => None,
+                    };
+                    if own.is_some() {
+                        continue;
+                    }
                     break Err(ClientError::Lost {
                         url: self.name.clone(),
                         method: method.to_owned(),

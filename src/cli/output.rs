@@ -12,10 +12,23 @@ use super::status;
 /// How long the daemon waits for somebody to read what it says; a log reader that stalls must not keep it from starting or ending.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Writes `text` and a line end to stdout.
+/// Writes `text` and a line end to stdout, where nobody waits for it.
 pub(super) fn line(text: &str) {
     // Nobody is there to be told.
     let _lost = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// Writes what a command was asked for and a line end to stdout. Gives back `code`, or, said why, [`status::SOFTWARE`] when
+/// it could not be written; a reader that has closed its pipe wanted no more of it.
+pub(super) fn answer(text: &str, code: ExitCode) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(
+            &format!("failed to write to stdout: {error}"),
+            status::SOFTWARE,
+        ),
+        _ => code,
+    }
 }
 
 /// Writes `text` and a line end to stderr.

@@ -32,13 +32,14 @@ pub(super) fn tools(arguments: ToolsArguments) -> ExitCode {
             .iter()
             .map(|tool| String::from_utf8_lossy(tool))
             .collect();
-        output::line(&format!(r#"{{"tools":[{}]}}"#, tools.join(",")));
-    } else if tools.is_empty() {
-        output::error("the server has no tools");
-    } else {
-        output::line(table(&tools).trim_end());
+        let text = format!(r#"{{"tools":[{}]}}"#, tools.join(","));
+        return output::answer(&text, ExitCode::SUCCESS);
     }
-    ExitCode::SUCCESS
+    if tools.is_empty() {
+        output::error("the server has no tools");
+        return ExitCode::SUCCESS;
+    }
+    output::answer(table(&tools).trim_end(), ExitCode::SUCCESS)
 }
 
 async fn list(target: Target) -> Result<Vec<Bytes>, ClientError> {

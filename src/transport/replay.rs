@@ -128,6 +128,7 @@ impl Streams {
             ring,
             origin,
             carrier: 0,
+            left: None,
         });
         let stream = Arc::new(Stream { id, mailbox, state });
         self.recent.push_back(stream.clone());
@@ -142,15 +143,18 @@ impl Streams {
         self.recent.iter().find(|stream| stream.id == id).cloned()
     }
 
-    /// Forgets events that are too old, and streams that have none left and no connection.
+    /// Forgets events that are too old, and streams that have none left, no connection and no answer to come.
     pub(super) fn sweep(&mut self, now: Instant) {
         self.recent.retain(|stream| {
-            let empty = {
-                let mut state = stream.lock();
-                state.ring.expire(now);
-                state.ring.events.is_empty()
+            let carried = Arc::strong_count(stream) > 1;
+            let mut state = stream.lock();
+            state.ring.expire(now);
+            let left = match carried {
+                true => None,
+                false => Some(state.left.unwrap_or(now)),
             };
-            !empty || Arc::strong_count(stream) > 1
+            state.left = left;
+            carried || !state.ring.events.is_empty() || stream.is_awaited(&state, left, now)
         });
     }
 }
@@ -169,6 +173,8 @@ struct State {
     origin: Origin,
     /// Which connection carries it; an older one finds another number and ends.
     carrier: u64,
+    /// Since when no connection carries it, as the sweeper saw it.
+    left: Option<Instant>,
 }
 
 impl Stream {
@@ -200,6 +206,14 @@ impl Stream {
             reader: self.mailbox.reader(),
             stream: self.clone(),
         }
+    }
+
+    /// Whether a client that lost its connection may still come for the answer: while the call runs, and as long after it
+    /// as a ring keeps events. What was said meanwhile waits in the mailbox.
+    fn is_awaited(&self, state: &State, left: Option<Instant>, now: Instant) -> bool {
+        matches!(state.origin, Origin::Post { unanswered: 1.. })
+            && (self.mailbox.queued_bytes() == 0
+                || left.is_none_or(|left| now.duration_since(left) <= AGE))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

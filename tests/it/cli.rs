@@ -90,6 +90,41 @@ async fn tools_are_listed_as_a_table_and_as_json_over_both_transports() {
 }
 
 #[tokio::test]
+async fn output_that_is_lost_on_a_full_disk_is_a_failure() {
+    let fake = ready(&[]).await;
+    let [url, _] = urls(&fake, "fake");
+    let arguments = [r#"{"text": "a"}"#, "--json"];
+    for arguments in [
+        &["tools", &url][..],
+        &["tools", &url, "--json"],
+        &["call", &url, "echo", arguments[0]],
+        &["call", &url, "echo", arguments[0], arguments[1]],
+        &["check", "--config", "bridges.yaml"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut command = program(arguments);
+        command.stdout(full.unwrap()).stderr(Stdio::piped());
+        let ended = command.spawn().unwrap().wait_with_output();
+        let ended = within("the command's end", ended).await.unwrap();
+        let text = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(70), "{arguments:?}: {text}");
+        assert!(
+            text.contains("failed to write to stdout: No space"),
+            "{text}"
+        );
+
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        let mut command = program(arguments);
+        command.stdout(writer).stderr(Stdio::piped());
+        let ended = command.spawn().unwrap().wait_with_output();
+        let ended = within("the command's end", ended).await.unwrap();
+        let text = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(0), "{arguments:?}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn json_output_is_what_the_server_wrote() {
     let arguments = r#"{"n":1e400,"big":12345678901234567890, "s":"\ud800", "one":1.0}"#;
     let fake = ready(&[]).await;

@@ -131,6 +131,11 @@ async fn a_public_listener_takes_the_names_of_services_and_says_that_it_is_open(
         let response = http::exchange(fake.addr(), request).await;
         assert_eq!(response.status(), status, "{origin}");
     }
+    let rebound = Request::post("/mcp", initialize("2025-06-18"))
+        .header("host", "rebound.example:8080")
+        .header("origin", "http://rebound.example:8080");
+    let response = http::exchange(fake.addr(), rebound).await;
+    assert_eq!(response.status(), 403, "anybody's name can point here");
     let log = fake.log();
     let warned = log
         .lines()

@@ -1,6 +1,7 @@
-//! An event stream taken apart, as WHATWG HTML § Server-sent events has it; retry times are of no use here and ignored.
+//! An event stream taken apart, as WHATWG HTML § Server-sent events has it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -23,6 +24,9 @@ pub(super) struct Events {
     ready: VecDeque<Event>,
     /// The last byte was a CR, whose LF is still to come or not.
     after_cr: bool,
+    id: Option<Vec<u8>>,
+    last_id: Option<Vec<u8>>,
+    retry: Option<Duration>,
 }
 
 impl Events {
@@ -52,6 +56,25 @@ impl Events {
         self.ready.pop_front()
     }
 
+    /// Nothing yet, on a stream that continues this one.
+    pub(super) fn resumed(&self) -> Self {
+        Self {
+            last_id: self.last_id.clone(),
+            retry: self.retry,
+            ..Self::default()
+        }
+    }
+
+    /// The id of the last event that was whole and had one; from there the stream can be resumed.
+    pub(super) fn last_id(&self) -> Option<&[u8]> {
+        self.last_id.as_deref()
+    }
+
+    /// How long to wait before that, if the server said so.
+    pub(super) fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
     /// Bytes of the event that is not whole yet.
     pub(super) fn pending(&self) -> usize {
         self.line.len() + self.data.as_ref().map_or(0, Vec::len)
@@ -61,6 +84,10 @@ impl Events {
         let line = std::mem::take(&mut self.line);
         if line.is_empty() {
             let name = std::mem::take(&mut self.name);
+            if let Some(id) = self.id.take() {
+                // An empty one says that there is nothing to resume from.
+                self.last_id = Some(id).filter(|id| !id.is_empty());
+            }
             // An event without a byte of data only primes a resumption.
             if let Some(data) = self.data.take().filter(|data| !data.is_empty()) {
                 let data = data.into();
@@ -82,6 +109,12 @@ impl Events {
                 }
                 None => self.data = Some(value.to_vec()),
             },
+            b"id" if !value.contains(&0) => self.id = Some(value.to_vec()),
+            b"retry" => {
+                let digits = std::str::from_utf8(value).ok();
+                let millis = digits.and_then(|digits| digits.parse().ok());
+                self.retry = millis.map(Duration::from_millis).or(self.retry);
+            }
             _ => {}
         }
     }
@@ -91,7 +124,7 @@ impl Events {
 mod tests {
     use super::*;
 
-    const STREAM: &str = ": hello\r\nid: 1\ndata:\n\nevent: endpoint\rdata: /m?s=1\r\rdata:{\"a\":\r\ndata: 1}\r\n\r\n: x\n\nevent: x\n\ndata: last\n\n";
+    const STREAM: &str = ": hello\r\nid: 1\nretry: 20\ndata:\n\nid: 2\nevent: endpoint\rdata: /m?s=1\r\rdata:{\"a\":\r\ndata: 1}\r\n\r\n: x\n\nevent: x\n\ndata: last\n\nid: cut\n";
 
     fn events(size: usize) -> Vec<(String, String)> {
         let mut events = Events::default();
@@ -104,6 +137,12 @@ mod tests {
             }
         }
         assert_eq!(events.pending(), 0);
+        assert_eq!(
+            events.last_id(),
+            Some(&b"2"[..]),
+            "the cut event was not whole"
+        );
+        assert_eq!(events.retry(), Some(Duration::from_millis(20)));
         seen
     }
 

@@ -13,6 +13,8 @@ use crate::jsonrpc::{Message, member, string_value};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How often it is tried to resume a broken stream, and the rest before each try unless the server names another.
+const RESUMPTIONS: (u32, Duration) = (5, Duration::from_secs(1));
 /// Bytes of an answer, of an event, or of the reason that comes with an error's status.
 const LARGEST: usize = 1 << 30;
 
@@ -95,6 +97,33 @@ impl Line {
             return Err(self.not_mcp(&response));
         }
         Err(self.failure(response).await)
+    }
+
+    /// Goes on with a stream of an answer that ended too early, after its last event (MCP 2025-11-25, Transports §
+    /// Resumability and Redelivery); `None` when that can't be had. A server may end it any number of times: how long that goes
+    /// on is for the caller to limit.
+    pub(super) async fn resume(&self, broken: &Stream) -> Option<Stream> {
+        let last = HeaderValue::from_bytes(broken.events.last_id()?).ok()?;
+        let (tries, rest) = RESUMPTIONS;
+        let rest = broken.events.retry().unwrap_or(rest);
+        for _ in 0..tries {
+            tokio::time::sleep(rest).await;
+            let request = self
+                .headed(self.http.get(self.url.clone()))
+                .header(ACCEPT, "text/event-stream")
+                .header("last-event-id", &last);
+            let Ok(response) = self.send(request).await else {
+                continue;
+            };
+            if !response.status().is_success() || !is_stream(&response) {
+                return None;
+            }
+            return Some(Stream {
+                response: Box::new(response),
+                events: broken.events.resumed(),
+            });
+        }
+        None
     }
 
     /// Sends one message. The session that the first answer names is kept.

@@ -98,6 +98,41 @@ async fn what_the_server_asks_is_answered_while_a_call_waits() {
 }
 
 #[tokio::test]
+async fn a_broken_stream_is_resumed_after_its_last_event() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = address(&listener);
+    let answers = [
+        HELLO,
+        ACCEPTED,
+        "HTTP 200 OK\r\nContent-Type: text/event-stream | id: p1-0\nretry: 1\ndata: \n\n",
+        "HTTP 200 OK\r\nContent-Type: text/event-stream | : nothing yet\n\n",
+        "HTTP 200 OK\r\nContent-Type: text/event-stream | id: p1-1\n\
+            data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{}}\n\nid: p1-2\ndata: {\"cut",
+        "HTTP 200 OK\r\nContent-Type: text/event-stream | id: p1-2\n\
+            data: {\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}}\n\n",
+        "HTTP 200 OK\r\nContent-Type: text/event-stream | id: p2-0\nretry: 1\ndata: \n\n",
+        "HTTP 405 Method Not Allowed\r\nContent-Length: 0 | ",
+    ];
+    let talk = async {
+        let mut client = client(url).await.unwrap();
+        let mut seen = 0;
+        let result = client.call("t", "{}", &mut |_| seen += 1).await;
+        assert_eq!((result.unwrap(), seen), (Bytes::from_static(b"{}"), 1));
+        client.tools().await.unwrap_err().to_string()
+    };
+    let (requests, lost) = tokio::join!(serve(listener, &answers), talk);
+    for (request, last) in [(3, "p1-0"), (4, "p1-0"), (5, "p1-1"), (7, "p2-0")] {
+        let head = &requests[request].0;
+        assert!(
+            head.starts_with("get ") && head.contains("mcp-session-id: s-1"),
+            "{head}"
+        );
+        assert!(head.contains(&format!("last-event-id: {last}")), "{head}");
+    }
+    assert!(lost.contains("ended before `tools/list`"), "{lost}");
+}
+
+#[tokio::test]
 async fn what_is_no_mcp_server_is_named_without_secrets() {
     for (answer, part, status) in [
         (

@@ -185,3 +185,35 @@ async fn a_session_keeps_its_newest_streams_until_they_are_old() {
     streams.sweep(now + AGE + Duration::from_secs(1));
     assert!(streams.recent.is_empty());
 }
+
+#[tokio::test]
+async fn a_stream_without_events_is_kept_for_its_answer() {
+    let mailbox = Mailbox::new(&Arc::default());
+    let mut streams = Streams::default();
+    let kept = Arc::default();
+    let origin = Origin::Post { unanswered: 1 };
+    let stream = streams.begin(origin, mailbox.clone(), &kept);
+    let id = stream.first_event().stream;
+    drop(stream.attach(0));
+    drop(stream);
+    let now = Instant::now();
+    let later = now + AGE + Duration::from_secs(1);
+    for at in [now, later] {
+        streams.sweep(at);
+        assert!(streams.find(id).is_some(), "the call is still running");
+    }
+
+    mailbox.push(delivery(DeliveryKind::Answer, "a"));
+    streams.sweep(now + AGE);
+    let mut carrier = streams.find(id).unwrap().attach(0);
+    streams.sweep(later + AGE);
+    assert_eq!(sent(&mut carrier), ("p1-1=a ".to_owned(), true));
+
+    let mailbox = Mailbox::new(&Arc::default());
+    let other = streams.begin(origin, mailbox.clone(), &kept).id;
+    mailbox.push(delivery(DeliveryKind::Answer, "b"));
+    streams.sweep(now);
+    assert!(streams.find(other).is_some());
+    streams.sweep(later);
+    assert!(streams.find(other).is_none(), "nobody came for it");
+}

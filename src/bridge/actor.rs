@@ -180,8 +180,8 @@ impl Actor {
     }
 
     /// Lives until there is nothing left to do: the bridge stops, or a dedicated instance's session or server ends.
-    async fn run(&mut self, commands: &mut mpsc::Receiver<Command>) {
-        let mut batch = Vec::new();
+    /// `batch` holds what was taken from the channel and is still to be handled, the oldest last.
+    async fn run(&mut self, commands: &mut mpsc::Receiver<Command>, batch: &mut Vec<Command>) {
         self.site
             .metrics
             .instance_state(None, Some(label(self.status.borrow().phase)));
@@ -196,18 +196,18 @@ impl Actor {
             // After a panic the next start is due later.
             _ => {}
         }
+        self.handle(batch);
+        self.settle();
         while !matches!(self.life, Life::Over) {
             let wake = self.next_wake();
-            match self.next_event(commands, &mut batch, wake).await {
+            match self.next_event(commands, batch, wake).await {
                 Event::Commands => {
                     // Whoever was told of an order must not find it unknown here.
                     if self.orders.has_changed().unwrap_or(false) {
                         self.ordered();
                     }
-                    let now = Instant::now();
-                    for command in batch.drain(..) {
-                        self.command(command, now);
-                    }
+                    batch.reverse();
+                    self.handle(batch);
                 }
                 Event::CommandsEnded => {
                     self.deaf = true;
@@ -230,6 +230,14 @@ impl Actor {
             self.settle();
         }
         self.finish(commands);
+    }
+
+    /// One by one: what comes after a command that panics is left.
+    fn handle(&mut self, batch: &mut Vec<Command>) {
+        let now = Instant::now();
+        while let Some(command) = batch.pop() {
+            self.command(command, now);
+        }
     }
 
     /// Waits for the next event; takes nothing out but what it returns.
@@ -359,7 +367,7 @@ impl Actor {
     }
 
     fn is_ready(&self) -> bool {
-        matches!(&self.life, Life::Up(up) if up.ready_since.is_some())
+        matches!(&self.life, Life::Up(up) if up.ready_since.is_some() && up.goes_on())
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -394,16 +402,18 @@ impl Actor {
 }
 
 /// Runs an instance's task. A panic ends the server's generation and its sessions, and counts as a failure; the task is
-/// made anew with `remake` and goes on with the same channel, so that nobody's handle is cut off. Without `remake` that
+/// made anew with `remake` and goes on with the same channel and what was taken from it, so that nobody's handle is cut
+/// off. Without `remake` that
 /// is the end of the instance.
 pub(crate) async fn tend(
     mut actor: Actor,
     remake: Option<impl Fn() -> Actor>,
     mut commands: mpsc::Receiver<Command>,
 ) {
+    let mut batch = Vec::new();
     loop {
         let panicked = {
-            let mut run = std::pin::pin!(actor.run(&mut commands));
+            let mut run = std::pin::pin!(actor.run(&mut commands, &mut batch));
             std::future::poll_fn(|context| {
                 let poll = catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context)));
                 poll.map_or_else(|_| Poll::Ready(true), |poll| poll.map(|()| false))

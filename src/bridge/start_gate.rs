@@ -8,29 +8,40 @@ use tokio::time::{Instant, sleep_until};
 
 /// Spawns per second over all bridges.
 const PER_SECOND: u32 = 5;
+/// A server that is not ready after this time waits for something else than the processor: others may start.
+const HELD: Duration = Duration::from_secs(10);
 
-/// Shared by all bridges: at most max(2, cores) are starting at the same time, and at most five processes are spawned
-/// per second.
+/// Shared by all bridges: at most max(2, cores) are in the first ten seconds of a start at the same time, and at most
+/// five processes are spawned per second.
 #[derive(Debug)]
 pub struct StartGate {
     places: Arc<Semaphore>,
     /// When the last spawn that was let through would have come if they came evenly.
     paced: Mutex<Instant>,
+    held: Duration,
 }
 
 /// A place among those who start; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct StartPermit {
     _place: Option<OwnedSemaphorePermit>,
+    /// It is to be dropped by then: servers that hang at their start must not keep others from starting.
+    pub(crate) until: Instant,
 }
 
 impl StartGate {
     /// A gate for this machine.
     pub fn new() -> Arc<StartGate> {
+        StartGate::holding(HELD)
+    }
+
+    /// One whose places are held no longer than `held`.
+    pub(crate) fn holding(held: Duration) -> Arc<StartGate> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(StartGate {
             places: Arc::new(Semaphore::new(cores.max(2))),
             paced: Mutex::new(Instant::now()),
+            held,
         })
     }
 
@@ -43,7 +54,10 @@ impl StartGate {
         while let Some(turn) = self.turn() {
             sleep_until(turn).await;
         }
-        StartPermit { _place: place }
+        StartPermit {
+            _place: place,
+            until: Instant::now() + self.held,
+        }
     }
 
     /// Takes a turn if there is one, or says when to look again.

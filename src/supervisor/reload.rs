@@ -93,21 +93,12 @@ impl Supervisor {
         running.bridge.drain(Instant::now() + self.config.drain);
         self.leaving.retain(|bridge| bridge.beats().is_some());
         self.leaving.push(running.bridge.clone());
-        let metrics = self.shared.metrics.clone();
-        let entries = self.entries.subscribe();
+        // At once: a bridge of that name may be added again before this one has ended.
+        self.shared.metrics.forget(&running.settings.name);
         self.tracker().clone().spawn(async move {
             running.bridge.stopped().await;
             running.removed.cancel();
             running.endpoint.end_sessions();
-            // A later reload may have brought one of the same name.
-            let name = running.bridge.name();
-            if !entries
-                .borrow()
-                .iter()
-                .any(|entry| entry.bridge.name() == name)
-            {
-                metrics.forget(name);
-            }
         });
     }
 

@@ -434,3 +434,37 @@ async fn the_admin_listener_moves_and_goes() {
     assert_eq!(fake.pids().len(), 1);
     Streamable::open(fake.addr(), &json!({})).await;
 }
+
+#[tokio::test]
+async fn a_bridge_that_comes_back_before_its_old_self_has_gone_is_counted() {
+    let entries = [
+        fake::entry("fake", SHARED, &[]),
+        fake::entry("other", SHARED, &[]),
+    ];
+    let both = file(&[&entries[0], &entries[1]]);
+    let fake = Fake::launch(crate::harness::Launch {
+        config: both.clone(),
+        ..Default::default()
+    })
+    .await;
+    fake.until_ready("other").await;
+    let pid = shown(&fake, "other").await["pid"].as_i64().unwrap();
+    let old = crate::harness::proc::Process::find(i32::try_from(pid).unwrap()).unwrap();
+    let mut client = Sse::connect(fake.bridge("other")).await;
+    client.initialize(&json!({})).await;
+    let hold = json!({"name": "hold", "arguments": {"key": "k"}});
+    client.start("tools/call", &hold).await;
+    reload(&fake, &file(&[&entries[0]])).await;
+    reload(&fake, &both).await;
+    until_healthy(address(&fake, "other").await).await;
+    assert!(old.exists(), "it waits for its call");
+    drop(client);
+    old.gone().await;
+    reload(&fake, &both).await;
+    let metrics = http::exchange(fake.admin(), Request::get("/metrics")).await;
+    assert!(
+        metrics.text().contains(r#"bridge="other""#),
+        "{}",
+        metrics.text()
+    );
+}

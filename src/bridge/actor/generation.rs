@@ -67,12 +67,16 @@ pub(super) struct Generation {
 }
 
 impl Generation {
+    /// Whether its end has not begun.
+    pub(super) fn goes_on(&self) -> bool {
+        self.doomed.is_none() && self.exit.is_none()
+    }
+
     pub(super) fn next_tick(&self, timing: &Timing) -> Option<Instant> {
-        let alive = self
-            .ready_since
-            .filter(|_| self.doomed.is_none() && self.exit.is_none());
+        let alive = self.ready_since.filter(|_| self.goes_on());
         let liveness = alive.map(|_| Instant::from_std(self.liveness.due(timing)));
-        [self.init_by, self.end_by, self.exit_by, liveness]
+        let permit = self.permit.as_ref().map(|permit| permit.until);
+        [self.init_by, self.end_by, self.exit_by, liveness, permit]
             .into_iter()
             .flatten()
             .min()
@@ -115,7 +119,7 @@ impl Generation {
     }
 
     fn doom(&mut self, reason: String, now: Instant) {
-        if self.doomed.is_none() && self.exit.is_none() {
+        if self.goes_on() {
             self.doomed = Some(reason);
             self.end_by = Some(now + EXIT_AFTER_KILL);
             self.process.kill_now();
@@ -275,6 +279,7 @@ impl Actor {
 
     pub(super) fn tick_generation(&mut self, now: Instant) {
         let Life::Up(up) = &mut self.life else { return };
+        up.permit.take_if(|permit| permit.until <= now);
         if up.end_by.is_some_and(|by| by <= now) {
             return self.end_generation();
         }
@@ -290,7 +295,7 @@ impl Actor {
             let timeout = self.settings.timing.init_timeout;
             return self.doom(format!("no answer to initialize within {timeout:?}"), now);
         }
-        if up.ready_since.is_none() || up.doomed.is_some() || up.exit.is_some() {
+        if up.ready_since.is_none() || !up.goes_on() {
             return;
         }
         let busy = self.mux.in_flight() > 0;

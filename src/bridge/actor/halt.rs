@@ -205,6 +205,7 @@ impl Actor {
         for (_, facts) in self.facts.drain() {
             facts.end();
         }
+        self.status.send_modify(|status| status.pid = None);
         let phase = self.status.borrow().phase;
         self.site.metrics.instance_state(Some(label(phase)), None);
     }

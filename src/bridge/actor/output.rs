@@ -83,8 +83,7 @@ impl Actor {
                 return;
             }
         };
-        if up.liveness.heard(now.into_std()) && up.ready_since.is_some() && self.draining.is_none()
-        {
+        if up.liveness.heard(now.into_std()) && self.is_ready() && self.draining.is_none() {
             self.enter(Phase::Ready);
         }
         match self.mux.receive(message, now.into_std(), &mut self.out) {
@@ -106,6 +105,10 @@ impl Actor {
 
     /// The shared server has answered `initialize`.
     pub(super) fn initialized(&mut self, handshake: Handshake, now: Instant) {
+        if matches!(&self.life, Life::Up(up) if !up.goes_on()) {
+            // Too late: nobody is to be sent there any more.
+            return;
+        }
         self.out
             .outbox
             .line(&[br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#]);
@@ -155,7 +158,9 @@ impl Actor {
                 let _first = facts.version.set(version);
             }
         }
-        self.enter(Phase::Ready);
+        if self.is_ready() && self.draining.is_none() {
+            self.enter(Phase::Ready);
+        }
         self.release_waiting(now);
     }
 

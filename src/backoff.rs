@@ -68,7 +68,8 @@ impl Backoff {
             self.unproductive = 0;
             self.productive = self.productive.saturating_add(1);
             let delay = doubled(FIRST, self.productive, PRODUCTIVE_CAP);
-            return Verdict::Retry(self.jitter.spread(delay));
+            // Callers wait that long for a start: the jitter must not lead past it.
+            return Verdict::Retry(self.jitter.spread(delay).min(PRODUCTIVE_CAP));
         }
         self.unproductive(FIRST)
     }
@@ -221,6 +222,13 @@ mod tests {
         let mut expected = vec![250, 500, 1000];
         expected.resize(20, 2000);
         check(&crashes, &expected);
+    }
+
+    #[test]
+    fn no_jitter_leads_past_the_time_that_callers_wait() {
+        let mut backoff = Backoff::new(Jitter::seeded(7));
+        let longest = (0..1000).map(|_| backoff.failed(true).delay()).max();
+        assert_eq!(longest, Some(PRODUCTIVE_CAP));
     }
 
     #[test]

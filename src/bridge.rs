@@ -30,7 +30,7 @@ pub use crate::metrics::TransportLabel as Transport;
 pub use mailbox::{Answers, Budget, Delivery, DeliveryKind, Mailbox, Reader, Refusal};
 pub use session::Session;
 pub use start_gate::StartGate;
-pub use state::{LastExit, Phase, Status};
+pub use state::{Death, LastExit, Phase, Status};
 
 use crate::backoff::Jitter;
 use crate::config;

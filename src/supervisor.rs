@@ -38,6 +38,8 @@ use service_manager::ServiceManager;
 const ROUND: Duration = Duration::from_secs(5);
 /// How long the start waits for servers before it says that it is ready.
 const SETTLE: Duration = Duration::from_secs(10);
+/// More than the stop ladder of a server takes after the drain.
+const LADDER: Duration = Duration::from_secs(8);
 /// After the last server has ended, responses get this long to reach their clients.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -73,6 +75,8 @@ pub struct Supervisor {
     shared: Shared,
     ports: Ports,
     bridges: Vec<Running>,
+    /// Bridges that a reload took away, as long as they drain.
+    leaving: Vec<Bridge>,
     admin: Option<Port>,
     entries: watch::Sender<Arc<[Entry]>>,
     manager: ServiceManager,
@@ -140,6 +144,7 @@ impl Supervisor {
             shared,
             ports,
             bridges: Vec::new(),
+            leaving: Vec::new(),
             admin: None,
             entries: watch::Sender::new(Arc::from([])),
             manager: ServiceManager::new(),
@@ -202,7 +207,7 @@ impl Supervisor {
                 let mut status = running.bridge.watch();
                 // An error means that the bridge has ended: settled too.
                 let _ended = status
-                    .wait_for(|status| status.phase != Phase::Starting)
+                    .wait_for(|status| !matches!(status.phase, Phase::Starting | Phase::Stopping))
                     .await;
             }
         };
@@ -263,24 +268,30 @@ impl Supervisor {
         let drain = self.config.drain;
         info!(?drain, "stopping: calls in flight may finish");
         for running in &mut self.bridges {
-            running.port.close();
             running.bridge.drain(Instant::now() + drain);
+            running.port.close();
         }
+        let here = self.bridges.iter().map(|running| &running.bridge);
+        let all: Vec<Bridge> = here.chain(&self.leaving).cloned().collect();
         let ended = async {
-            for running in &self.bridges {
-                running.bridge.stopped().await;
+            for bridge in &all {
+                bridge.stopped().await;
             }
         };
         tokio::select! {
-            () = ended => {}
+            ended = timeout(drain + LADDER, ended) => {
+                if ended.is_err() {
+                    warn!("servers do not end in time; killing what is left");
+                }
+            }
             () = self.shutdown.now.cancelled() => {
                 warn!("second signal: killing what is left");
-                for running in &self.bridges {
-                    running.bridge.kill();
-                }
                 let killed = async {
-                    for running in &self.bridges {
-                        running.bridge.stopped().await;
+                    for bridge in &all {
+                        bridge.kill();
+                    }
+                    for bridge in &all {
+                        bridge.stopped().await;
                     }
                 };
                 // What can't be killed in this time is in the hands of the kernel.

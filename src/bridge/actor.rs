@@ -10,6 +10,8 @@ mod generation;
 mod halt;
 mod output;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -25,12 +27,12 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error};
 
 use super::handshake::Handshake;
-use super::instance::{Command, Facts, Orders, Queued};
+use super::instance::{Command, Facts, Halt, Orders, Queued};
 use super::mailbox::Mailbox;
 use super::mux::{Mux, Output, Service, SessionKey, Waiting};
 use super::pool::{Pool, Slot};
 use super::start_gate::StartPermit;
-use super::state::{LastExit, Phase, Status};
+use super::state::{Phase, Status};
 use crate::backoff::Backoff;
 use crate::config;
 use crate::metrics::{Dropped, StateLabel};
@@ -183,15 +185,25 @@ impl Actor {
         self.site
             .metrics
             .instance_state(None, Some(label(self.status.borrow().phase)));
+        let halted = self.orders.borrow().halt != Halt::No;
         match self.life {
-            // A first start; after a panic the next start is due later.
-            Life::Down(None) if self.settings.unavailable.is_none() => self.start(),
+            // The order was given before this task was made, and is not news any more.
+            _ if halted => self.ordered(),
+            Life::Down(None) if self.settings.unavailable.is_some() => {
+                self.enter(Phase::Unavailable);
+            }
+            Life::Down(None) => self.start(),
+            // After a panic the next start is due later.
             _ => {}
         }
         while !matches!(self.life, Life::Over) {
             let wake = self.next_wake();
             match self.next_event(commands, &mut batch, wake).await {
                 Event::Commands => {
+                    // Whoever was told of an order must not find it unknown here.
+                    if self.orders.has_changed().unwrap_or(false) {
+                        self.ordered();
+                    }
                     let now = Instant::now();
                     for command in batch.drain(..) {
                         self.command(command, now);
@@ -318,12 +330,13 @@ impl Actor {
     fn next_wake(&self) -> Instant {
         let mux = self.mux.next_tick().map(Instant::from_std);
         let waiting = self.waiting.iter().map(|waiter| waiter.until).min();
-        let life = match &self.life {
-            Life::Down(start) => *start,
-            Life::Up(up) => up.next_tick(&self.settings.timing),
-            _ => None,
+        let (life, draining) = match &self.life {
+            Life::Down(start) => (*start, None),
+            Life::Up(up) => (up.next_tick(&self.settings.timing), self.draining),
+            // The time for draining may be over long before the process has ended.
+            _ => (None, None),
         };
-        [mux, waiting, life, self.draining]
+        [mux, waiting, life, draining]
             .into_iter()
             .flatten()
             .min()
@@ -377,13 +390,6 @@ impl Actor {
                 "state"
             );
         }
-    }
-
-    fn note_exit(&mut self, last: LastExit) {
-        self.status.send_modify(|status| {
-            status.pid = None;
-            status.last_exit = Some(last);
-        });
     }
 }
 

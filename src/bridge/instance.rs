@@ -28,6 +28,9 @@ pub(crate) enum Command {
     Close(SessionKey),
     /// A sign of life is wanted.
     Beat,
+    /// What a mistake in the task would do.
+    #[cfg(test)]
+    Panic,
 }
 
 /// What all instances of a bridge are to do, latest wins.

@@ -34,21 +34,68 @@ impl StartGate {
         })
     }
 
-    /// Waits for a place.
+    /// Waits for a place, and then for a turn.
     ///
     /// # Cancel safety
-    /// A turn that was waited for is lost when the future is dropped.
+    /// Dropping the future takes nothing from anybody.
     pub(crate) async fn permit(self: Arc<Self>) -> StartPermit {
         let place = self.places.clone().acquire_owned().await.ok();
-        let turn = {
-            let second = Duration::from_secs(1);
-            let now = Instant::now();
-            let mut paced = self.paced.lock().unwrap_or_else(PoisonError::into_inner);
-            *paced = (*paced).max(now) + second / PER_SECOND;
-            // The first five of a burst need not wait.
-            paced.checked_sub(second).map_or(now, |turn| turn.max(now))
-        };
-        sleep_until(turn).await;
+        while let Some(turn) = self.turn() {
+            sleep_until(turn).await;
+        }
         StartPermit { _place: place }
+    }
+
+    /// Takes a turn if there is one, or says when to look again.
+    fn turn(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut paced = self.paced.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = (*paced).max(now) + Duration::from_secs(1) / PER_SECOND;
+        // The first five of a burst need not wait.
+        let due = next.checked_sub(Duration::from_secs(1));
+        if let Some(due) = due.filter(|due| *due > now) {
+            return Some(due);
+        }
+        *paced = next;
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn five_start_at_once_and_five_in_each_second_after() {
+        let gate = StartGate::new();
+        let start = Instant::now();
+        let mut after = Vec::new();
+        for _ in 0..8 {
+            gate.clone().permit().await;
+            after.push(start.elapsed().as_millis());
+        }
+        assert_eq!(after[4], 0);
+        assert!((200..=202).contains(&after[5]), "{after:?}");
+        assert!((600..=606).contains(&after[7]), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_that_is_given_up_costs_nobody_a_turn() {
+        let gate = StartGate::new();
+        for _ in 0..1000 {
+            let mut permit = std::pin::pin!(gate.clone().permit());
+            tokio::select! {
+                biased;
+                _ = &mut permit => {}
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        let start = Instant::now();
+        gate.clone().permit().await;
+        assert!(
+            start.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            start.elapsed()
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! What an instance is doing, as everybody else sees it.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::process::Exit;
@@ -64,6 +66,20 @@ pub struct LastExit {
     pub at: Instant,
 }
 
+/// One entry of the tally of deaths.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Death {
+    /// Which incarnation it was.
+    pub generation: u64,
+    /// It had been of use: answered a client, or been ready for ten seconds.
+    pub productive: bool,
+    /// How it ended.
+    pub last: LastExit,
+}
+
+/// Deaths that are remembered.
+const TALLY: usize = 64;
+
 /// A snapshot of one bridge's shared instance.
 #[derive(Debug, Clone)]
 pub struct Status {
@@ -79,6 +95,8 @@ pub struct Status {
     pub pid: Option<i32>,
     /// How the last generation ended.
     pub last_exit: Option<LastExit>,
+    /// The last deaths, the oldest first, at most 64.
+    pub deaths: Arc<VecDeque<Death>>,
     /// When the next start is due, in back-off and quarantine.
     pub next_start: Option<Instant>,
     /// Why it is unavailable, and the cure.
@@ -88,6 +106,21 @@ pub struct Status {
 }
 
 impl Status {
+    /// A server has ended, or could not be started.
+    pub(crate) fn died(&mut self, last: LastExit, productive: bool) {
+        self.pid = None;
+        let deaths = Arc::make_mut(&mut self.deaths);
+        if deaths.len() == TALLY {
+            deaths.pop_front();
+        }
+        deaths.push_back(Death {
+            generation: self.generation,
+            productive,
+            last: last.clone(),
+        });
+        self.last_exit = Some(last);
+    }
+
     pub(crate) fn before_start() -> Status {
         Status {
             phase: Phase::Starting,
@@ -96,9 +129,35 @@ impl Status {
             restarts: 0,
             pid: None,
             last_exit: None,
+            deaths: Arc::default(),
             next_start: None,
             cure: None,
             server: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tally_forgets_the_oldest_deaths() {
+        let mut status = Status::before_start();
+        for generation in 1..=70 {
+            status.generation = generation;
+            let last = LastExit {
+                exit: Some(Exit::Code(1)),
+                reason: "exit code 1".to_owned(),
+                uptime: Duration::ZERO,
+                stderr: Vec::new(),
+                at: Instant::now(),
+            };
+            status.died(last, generation % 2 == 0);
+        }
+        assert_eq!(status.deaths.len(), 64);
+        let oldest = &status.deaths[0];
+        assert_eq!((oldest.generation, oldest.productive), (7, false));
+        assert!(status.last_exit.is_some());
     }
 }

@@ -21,6 +21,8 @@ use crate::metrics::{BridgeMetrics, Dropped};
 
 /// What is kept of the end of the stream.
 const KEPT: usize = 64 * 1024;
+/// What an error and the tally of deaths show of it.
+const SHOWN: usize = 4 * 1024;
 /// A longer line is cut in the log.
 const LOGGED_LINE: usize = 8 * 1024;
 const LINES_PER_SECOND: u32 = 200;
@@ -66,17 +68,23 @@ impl StderrTail {
         }
     }
 
-    /// The last `count` lines at most, without terminal escapes and secrets; the last may be unfinished.
+    /// The last `count` lines at most, and of them the last 4 KiB, without terminal escapes and secrets; the last may be
+    /// unfinished.
     pub fn last_lines(&self, count: usize) -> Vec<String> {
         let kept = self.tail(KEPT);
-        let lines: Vec<&str> = kept
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        lines[lines.len().saturating_sub(count)..]
-            .iter()
-            .map(|line| self.redaction.apply(clean(line)))
-            .collect()
+        let mut room = SHOWN;
+        let mut lines = Vec::new();
+        for line in kept.lines().rev().filter(|line| !line.trim().is_empty()) {
+            if lines.len() == count || room == 0 {
+                break;
+            }
+            let line = self.redaction.apply(clean(line));
+            let cut = line.ceil_char_boundary(line.len().saturating_sub(room));
+            room = room.saturating_sub(line.len());
+            lines.push(line[cut..].to_owned());
+        }
+        lines.reverse();
+        lines
     }
 
     /// The last `bytes` bytes at most (64 KiB are kept); what is not UTF-8 is replaced.

@@ -141,7 +141,11 @@ async fn one_bridge(
         return reject.into_response();
     }
     match admin.find(&name) {
-        Some(entry) => Json(describe(&entry)).into_response(),
+        Some(entry) => {
+            let mut facts = describe(&entry);
+            facts["deaths"] = deaths(&entry);
+            Json(facts).into_response()
+        }
         None => Reject::NotFound.into_response(),
     }
 }
@@ -209,4 +213,18 @@ fn describe(entry: &Entry) -> Value {
     facts["tools"] = json!(entry.bridge.tools());
     facts["instances"] = json!(instances);
     facts
+}
+
+/// The tally of deaths, the last one first.
+fn deaths(entry: &Entry) -> Value {
+    let now = Instant::now();
+    let status = entry.bridge.status();
+    let deaths = status.deaths.iter().rev().map(|death| {
+        let mut facts = health::last_exit(&death.last, now);
+        facts["generation"] = json!(death.generation);
+        facts["productive"] = json!(death.productive);
+        facts["stderr"] = json!(death.last.stderr);
+        facts
+    });
+    deaths.collect()
 }

@@ -91,12 +91,23 @@ impl Supervisor {
         info!(bridge = running.settings.name, "bridge removed");
         running.port.close();
         running.bridge.drain(Instant::now() + self.config.drain);
+        self.leaving.retain(|bridge| bridge.beats().is_some());
+        self.leaving.push(running.bridge.clone());
         let metrics = self.shared.metrics.clone();
+        let entries = self.entries.subscribe();
         self.tracker().clone().spawn(async move {
             running.bridge.stopped().await;
             running.removed.cancel();
             running.endpoint.end_sessions();
-            metrics.forget(&running.settings.name);
+            // A later reload may have brought one of the same name.
+            let name = running.bridge.name();
+            if !entries
+                .borrow()
+                .iter()
+                .any(|entry| entry.bridge.name() == name)
+            {
+                metrics.forget(name);
+            }
         });
     }
 

@@ -62,7 +62,8 @@ pub fn describe(name: &str, status: &Status, now: Instant) -> Value {
     })
 }
 
-fn last_exit(exit: &LastExit, now: Instant) -> Value {
+/// How a server ended, without what it wrote.
+pub fn last_exit(exit: &LastExit, now: Instant) -> Value {
     let (code, signal) = match exit.exit {
         Some(Exit::Code(code)) => (Some(code), None),
         Some(Exit::Signal(signal)) => (None, Some(signal)),
@@ -122,6 +123,7 @@ mod tests {
             restarts: 3,
             pid: None,
             last_exit: Some(exit),
+            deaths: std::sync::Arc::default(),
             next_start: Some(now + Duration::from_millis(200)),
             cure: None,
             server: None,

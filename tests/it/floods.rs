@@ -12,18 +12,15 @@ const GROWTH: u64 = 192 << 20;
 const CALL: Duration = Duration::from_secs(2);
 
 /// Calls somebody else's tool until `seconds` are over; panics if one takes too long.
-async fn call_for(seconds: u64, clients: &mut [&mut Sse]) -> usize {
+async fn call_for(seconds: u64, clients: &mut [&mut Sse]) {
     let end = Instant::now() + Duration::from_secs(seconds);
-    let mut calls = 0;
     while Instant::now() < end {
         for client in &mut *clients {
             let start = Instant::now();
-            client.call("echo", &json!({"calls": calls})).await;
+            client.call("echo", &json!({})).await;
             assert!(start.elapsed() < CALL, "{:?}", start.elapsed());
-            calls += 1;
         }
     }
-    calls
 }
 
 /// Floods with `arguments`, while a session of the same bridge and one of another bridge work.
@@ -49,10 +46,9 @@ async fn flood(arguments: serde_json::Value) {
     flooded
         .start_call("flood", &arguments, &json!("mine"))
         .await;
-    let calls = call_for(2, &mut [same, other]).await;
+    call_for(2, &mut [same, other]).await;
     let peak = proc::peak_resident(daemon.pid());
     assert!(peak - before < GROWTH, "{} MiB", (peak - before) >> 20);
-    assert!(calls >= 4, "{calls}");
     assert_eq!(daemon.health("one").await.0, 200);
 }
 

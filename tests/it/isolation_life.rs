@@ -29,12 +29,12 @@ async fn a_spare_is_warm_taken_and_replaced() {
     let fake = fake::fake("isolation: session", &[]).await;
     fake.ready().await;
     // the shared one, which answers for the bridge, and the spare
-    running(&fake, 2).await;
-    let spare = *fake.pids().last().unwrap();
+    fake.journaled("start", 2).await;
+    let spare = fake.pids()[1];
     let mut first = own(&fake).await;
     assert_eq!(pid_of(&mut first).await, spare);
-    running(&fake, 3).await;
-    let next = *fake.pids().last().unwrap();
+    fake.journaled("start", 3).await;
+    let next = fake.pids()[2];
     let mut second = own(&fake).await;
     assert_eq!(pid_of(&mut second).await, next);
     running(&fake, 4).await;
@@ -112,7 +112,7 @@ async fn a_restart_and_a_stop_end_them_all() {
     fake.ready().await;
     let mut own_one = own(&fake).await;
     let mut plain = fake.sse().await;
-    running(&fake, 3).await;
+    fake.journaled("start", 3).await;
     let old = fake.pids();
     fake.reload(&fake::config("isolation: auto", &["--tool", "fresh"]));
     // the session whose server ends, ends; the other goes on

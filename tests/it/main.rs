@@ -23,6 +23,7 @@ mod leaks;
 mod legacy_sse;
 mod limits_http;
 mod logging;
+mod night;
 mod notify;
 mod orphans;
 mod passage;

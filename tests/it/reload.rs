@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::harness::{Daemon, Fake, Request, Sse, Streamable, fake, http, until, within};
 use crate::supervision::shown;
@@ -176,6 +177,26 @@ async fn an_added_bridge_is_served_and_a_removed_one_drained() {
     reload(&fake, &file(&[&fake::entry("fake", SHARED, &[])])).await;
     until_healthy(address(&fake, "fake").await).await;
     closed(addr).await;
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_the_calls_of_a_bridge_that_was_removed() {
+    let mut fake = started(SHARED, &[]).await;
+    let mut client = fake.sse().await;
+    let hold = json!({"name": "hold", "arguments": {"file": fake.path("done").to_str()}});
+    let call = client.start("tools/call", &hold).await;
+    fake.recorded("\"hold\"").await;
+    reload(&fake, &file(&[&fake::entry("more", SHARED, &[])])).await;
+    until_healthy(address(&fake, "more").await).await;
+    fake.signal(Signal::SIGTERM);
+    fake.until_logged("stopping").await;
+    // long after the other bridge has ended, the program is there for this one
+    for _ in 0..300 {
+        http::exchange(fake.admin(), Request::get("/live")).await;
+    }
+    fs::write(fake.path("done"), "").unwrap();
+    assert!(client.answer(call).await["result"].is_object());
+    assert_eq!(fake.exit().await.code(), Some(0));
 }
 
 #[tokio::test]
@@ -406,8 +427,10 @@ async fn the_admin_listener_moves_and_goes() {
     )
     .await;
     until("keys in force", async || {
-        TcpStream::connect(new).await.ok()?;
-        (http::exchange(new, Request::get("/bridges")).await.status() == 401).then_some(())
+        // the listener that goes may reset a connection
+        let mut attempt = JoinSet::new();
+        attempt.spawn(async move { http::exchange(new, Request::get("/bridges")).await.status() });
+        (attempt.join_next().await?.ok()? == 401).then_some(())
     })
     .await;
     reload(&fake, &format!("bridges:\n{entry}")).await;

@@ -42,7 +42,7 @@ async fn sessions_of_both_transports_outlive_the_server() {
 
 #[tokio::test]
 async fn the_new_server_is_told_level_and_subscriptions() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::fake("isolation: shared", &["--synchronous"]).await;
     fake.ready().await;
     let mut one = fake.sse().await;
     let mut two = fake.sse().await;

@@ -26,6 +26,8 @@ impl Actor {
                 self.facts.insert(session, facts);
             }
             Command::Beat => drop(self.queued.beats.fetch_add(1, Ordering::Relaxed)),
+            #[cfg(test)]
+            Command::Panic => panic!("told to"),
             Command::Close(session) => {
                 self.end_waiting_of(session);
                 self.mux.close(session, now.into_std(), &mut self.out);

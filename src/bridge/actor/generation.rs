@@ -29,6 +29,8 @@ const EXIT_AFTER_KILL: Duration = Duration::from_millis(1500);
 const PRODUCTIVE_AFTER: Duration = Duration::from_secs(10);
 /// Reads in a row after an exit, each of at most 256 KiB, before others get their turn.
 const READS_IN_A_ROW: usize = 64;
+/// Bytes of the reason for a kill.
+const LONGEST_REASON: usize = 500;
 /// Lines of stderr that an error and the status show.
 const STDERR_LINES: usize = 5;
 
@@ -163,13 +165,14 @@ impl Actor {
             Verdict::Retry(Duration::from_secs(1))
         };
         warn!(bridge = self.settings.name, reason, delay = ?verdict.delay(), "server did not start");
-        self.note_exit(LastExit {
+        let last = LastExit {
             exit: None,
             reason,
             uptime: Duration::ZERO,
             stderr: Vec::new(),
             at: now.into_std(),
-        });
+        };
+        self.status.send_modify(|status| status.died(last, false));
         self.after_failure(verdict, now);
     }
 
@@ -240,6 +243,9 @@ impl Actor {
 
     pub(super) fn doom(&mut self, reason: String, now: Instant) {
         if let Life::Up(up) = &mut self.life {
+            // It may quote the server.
+            let mut reason = up.redaction.apply(reason);
+            reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
             warn!(bridge = self.settings.name, reason, "killing server");
             up.doom(reason, now);
             self.enter(Phase::Stopping);
@@ -341,7 +347,8 @@ impl Actor {
         let verdict = goes_on.then(|| self.backoff.failed(productive));
         let delay = verdict.map(Verdict::delay);
         let error = self.exit_error(&last, up.number, delay);
-        self.note_exit(last.clone());
+        self.status
+            .send_modify(|status| status.died(last.clone(), productive));
         let level_down = dedicated && up.exit == Some(Exit::Code(0));
         if level_down || self.draining.is_some() {
             info!(
@@ -369,6 +376,9 @@ impl Actor {
             since: now,
             until: now + REPEAT_WITHIN,
         }));
+        if dedicated {
+            self.refuse_all_waiting(now);
+        }
         if dedicated || self.draining.is_some() {
             return self.stopped_for_good_or_start();
         }

@@ -149,6 +149,14 @@ impl Actor {
     pub(super) fn finish(&mut self, commands: &mut mpsc::Receiver<Command>) {
         commands.close();
         let error = self.shutting_down();
+        for waiter in std::mem::take(&mut self.waiting) {
+            self.refuse(
+                &waiter.request,
+                Refusal::ShuttingDown,
+                &error,
+                Refused::Draining,
+            );
+        }
         while let Ok(command) = commands.try_recv() {
             if let Command::Message(session, message, address) = command
                 && message.kind() == Kind::Request

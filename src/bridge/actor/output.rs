@@ -10,12 +10,17 @@ use super::{Actor, Life, Role};
 use crate::bridge::handshake::Handshake;
 use crate::bridge::mux::{Incoming, OwnRequest};
 use crate::bridge::state::Phase;
+use crate::config::Redaction;
 use crate::jsonrpc::{Message, member, string_value};
 use crate::metrics::Dropped;
 use crate::process::Line;
 
 /// Bytes of a broken line that the log shows.
 const SHOWN: usize = 200;
+/// Bytes of a log line's parameters that the log shows.
+const SHOWN_LOG: usize = 1024;
+/// A secret of so many bytes is found also where what is shown is cut.
+const LONGEST_SECRET: usize = 4096;
 
 impl Actor {
     /// Reads once, and handles the lines that are whole then.
@@ -71,8 +76,7 @@ impl Actor {
             Err(error) => {
                 self.site.metrics.dropped(Dropped::Garbage);
                 if let Some(before) = up.garbage.admit(now.into_std()) {
-                    let line = String::from_utf8_lossy(&text[..text.len().min(SHOWN)]).into_owned();
-                    let line = up.redaction.apply(line);
+                    let line = shown(&up.redaction, &text, SHOWN);
                     let name = &self.settings.name;
                     warn!(bridge = name, %error, ?line, not_shown = before, "server wrote a line that is no message");
                 }
@@ -160,9 +164,34 @@ impl Actor {
         self.site.metrics.dropped(Dropped::UnattributedNotification);
         if let Some(before) = up.log.admit(now.into_std()) {
             let params = message.part(message.envelope().params).unwrap_or_default();
-            let params = String::from_utf8_lossy(&params[..params.len().min(1024)]).into_owned();
-            let params = up.redaction.apply(params);
+            let params = shown(&up.redaction, params, SHOWN_LOG);
             info!(target: "server", bridge = self.settings.name, not_shown = before, "{params}");
+        }
+    }
+}
+
+/// The beginning of `text`, at most `limit` bytes, without secrets, also not the beginning of one.
+fn shown(redaction: &Redaction, text: &[u8], limit: usize) -> String {
+    let text = &text[..text.len().min(limit + LONGEST_SECRET)];
+    let mut shown = redaction.apply(String::from_utf8_lossy(text).into_owned());
+    shown.truncate(shown.floor_char_boundary(limit));
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_shown_in_part_where_a_line_is_cut() {
+        let redaction = Redaction::of(&[("API_KEY".into(), "sk-0123456789".into())]);
+        for (text, want) in [
+            ("key sk-0123456789 refused", "key *** "),
+            ("key  sk-0123456789", "key  ***"),
+            ("the key sk-0123456789", "the key "),
+            ("ééééé", "éééé"),
+        ] {
+            assert_eq!(shown(&redaction, text.as_bytes(), 8), want);
         }
     }
 }

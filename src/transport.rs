@@ -127,18 +127,7 @@ impl Endpoint {
         keyed: bool,
     ) -> Result<Arc<config::Bridge>, Reject> {
         let settings = self.bridge().settings();
-        let guard = Guard::of(&settings);
-        guard.place(request.headers())?;
-        let method = request.method();
-        if !methods
-            .split(", ")
-            .any(|allowed| allowed == method.as_str())
-        {
-            return Err(Reject::Method { allow: methods });
-        }
-        if keyed {
-            guard.key(request.headers())?;
-        }
+        Guard::of(&settings).admit(request, methods, keyed)?;
         Ok(settings)
     }
 

@@ -63,17 +63,7 @@ impl Admin {
             allowed_origins: &[],
             keys: &self.keys,
         };
-        guard.place(request.headers())?;
-        if !method
-            .split(", ")
-            .any(|allowed| allowed == request.method().as_str())
-        {
-            return Err(Reject::Method { allow: method });
-        }
-        if keyed {
-            guard.key(request.headers())?;
-        }
-        Ok(())
+        guard.admit(request, method, keyed)
     }
 
     fn entries(&self) -> Arc<[Entry]> {

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue};
 
@@ -39,6 +40,28 @@ impl<'a> Guard<'a> {
             allowed_origins: &bridge.allowed_origins,
             keys: &bridge.api_keys,
         }
+    }
+
+    /// Checks a request's place, then its method, which is one of `methods` (as in an `Allow` header), then its key if it
+    /// needs one.
+    ///
+    /// # Errors
+    /// Those of [`Guard::place`] and [`Guard::key`], and [`Reject::Method`].
+    pub fn admit(
+        &self,
+        request: &Request,
+        methods: &'static str,
+        keyed: bool,
+    ) -> Result<(), Reject> {
+        self.place(request.headers())?;
+        let method = request.method().as_str();
+        if !methods.split(", ").any(|allowed| allowed == method) {
+            return Err(Reject::Method { allow: methods });
+        }
+        if keyed {
+            self.key(request.headers())?;
+        }
+        Ok(())
     }
 
     /// Checks `Host` and `Origin`.

@@ -1,7 +1,7 @@
 //! Resumption: what a stream has sent lately, and where a client goes on after a broken connection.
 //!
 //! A [`Stream`] is one SSE stream of a session, begun by a POST or a GET. It outlives its connection: the ring keeps what
-//! was sent (at most 256 events, 1 MiB and 5 minutes, but always the newest event), the mailbox keeps what was not. A GET
+//! was sent (at most 256 events, 1 MiB and 5 minutes; a larger event stays by itself), the mailbox keeps what was not. A GET
 //! with `Last-Event-ID` attaches a new connection: first the ring from the next event on, then what comes. One
 //! connection at a time carries a stream; a newer one takes it over. (MCP 2025-11-25, Transports § Resumability and
 //! Redelivery)
@@ -98,7 +98,7 @@ impl fmt::Display for EventId {
     }
 }
 
-/// The streams of one session that can be resumed, and those of the whole bridge in bytes.
+/// The streams of one session that can be resumed.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     begun: u32,

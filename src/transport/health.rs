@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::reject;
-use crate::bridge::{Bridge, LastExit, Status};
+use crate::bridge::{Bridge, LastExit, Phase, Status};
 use crate::process::Exit;
 
 /// 200 while the server can answer, else 503; the body says why.
@@ -44,11 +44,16 @@ pub fn live() -> Response {
 /// One bridge's state for people and programs. It holds nothing of the server's output, so it is fit for everybody.
 pub fn describe(name: &str, status: &Status, now: Instant) -> Value {
     let exit = status.last_exit.as_ref();
-    let reason = match (&status.cure, exit) {
-        _ if status.phase.is_healthy() => None,
-        (Some(cure), _) => Some(cure.as_str()),
-        (None, Some(exit)) => Some(exit.reason.as_str()),
-        (None, None) => None,
+    let reason = match (status.phase, &status.cure, exit) {
+        (phase, ..) if phase.is_healthy() => None,
+        (_, Some(cure), _) => Some(cure.as_str()),
+        // What hinders now comes before how the last process ended.
+        (Phase::Suspect(_), ..) => Some("the server does not answer pings"),
+        (Phase::Draining, ..) => Some("the bridge is draining"),
+        (Phase::Stopping, ..) => Some("the server is ending"),
+        (_, _, Some(exit)) => Some(exit.reason.as_str()),
+        (Phase::Starting, ..) => Some("the server is starting"),
+        _ => Some("the server is not running"),
     };
     json!({
         "bridge": name,
@@ -103,7 +108,6 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bridge::Phase;
 
     #[test]
     fn a_bridge_in_backoff_says_why_and_until_when() {
@@ -137,6 +141,19 @@ mod tests {
         );
         status.phase = Phase::Ready;
         assert_eq!(describe("db", &status, now)["reason"], Value::Null);
+        for (phase, reason) in [
+            (Phase::Suspect(2), "the server does not answer pings"),
+            (Phase::Stopping, "the server is ending"),
+            (Phase::Starting, "signal 9 (SIGKILL)"),
+        ] {
+            status.phase = phase;
+            assert_eq!(describe("db", &status, now)["reason"], reason);
+        }
+        status.last_exit = None;
+        assert_eq!(
+            describe("db", &status, now)["reason"],
+            "the server is starting"
+        );
         status.phase = Phase::Unavailable;
         status.cure = Some("set DATABASE_URI".to_owned());
         assert_eq!(describe("db", &status, now)["reason"], "set DATABASE_URI");

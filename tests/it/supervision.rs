@@ -156,7 +156,7 @@ async fn a_missing_command_is_named_and_tried_again_later() {
     let body = until("the reason", async || {
         let (status, body) = daemon.health("gone").await;
         assert_eq!(status, 503);
-        body["reason"].is_string().then_some(body)
+        body["last_exit"].is_object().then_some(body)
     })
     .await;
     assert!(

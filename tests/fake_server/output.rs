@@ -2,7 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
 
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use crate::Flags;
 /// The three places, each written whole lines at a time.
 #[derive(Debug)]
 pub(crate) struct Output {
-    stdout: Mutex<io::Stdout>,
+    turns: Turns,
     record: Option<Mutex<File>>,
     journal: Option<String>,
     survive: bool,
@@ -20,7 +21,7 @@ pub(crate) struct Output {
 impl Output {
     pub(crate) fn new(flags: &Flags) -> Self {
         Self {
-            stdout: Mutex::new(io::stdout()),
+            turns: Turns::default(),
             record: flags.record.as_deref().map(|path| Mutex::new(append(path))),
             journal: flags.journal.clone(),
             survive: flags.ignore_eof,
@@ -29,8 +30,10 @@ impl Output {
 
     /// Writes `bytes` to stdout at once; others' bytes never come between them. Ends the process when nobody reads any more.
     pub(crate) fn raw(&self, bytes: &[u8]) {
-        let mut stdout = self.stdout.lock().expect("no holder panics");
-        let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        let written = self.turns.take(|| {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(bytes).and_then(|()| stdout.flush())
+        });
         if written.is_err() && !self.survive {
             self.journal(&serde_json::json!({"event": "broken-pipe"}));
             std::process::exit(1);
@@ -59,6 +62,30 @@ impl Output {
         if let Some(path) = &self.journal {
             journal(path, event);
         }
+    }
+}
+
+/// Whoever comes first writes first. A plain lock would go to a flood again and again, and starve every answer.
+#[derive(Debug, Default)]
+struct Turns {
+    next: AtomicU64,
+    now: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Turns {
+    fn take<T>(&self, write: impl FnOnce() -> T) -> T {
+        let mine = self.next.fetch_add(1, Ordering::Relaxed);
+        let now = self.now.lock().expect("no holder panics");
+        drop(
+            self.changed
+                .wait_while(now, |now| *now != mine)
+                .expect("no holder panics"),
+        );
+        let written = write();
+        *self.now.lock().expect("no holder panics") += 1;
+        self.changed.notify_all();
+        written
     }
 }
 

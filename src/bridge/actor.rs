@@ -23,6 +23,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::coop::consume_budget;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error};
 
@@ -39,6 +41,8 @@ use crate::metrics::{Dropped, StateLabel};
 use crate::process::{Child, Exit, Process, SpawnError};
 use generation::Generation;
 
+/// Bytes of one read after which other tasks get their turn.
+const FLOOD: usize = 16 * 1024;
 /// Commands taken from the channel in one go.
 const BATCH: usize = 128;
 /// A repeated request is given up when no generation is ready by then.
@@ -200,6 +204,7 @@ impl Actor {
         self.settle();
         while !matches!(self.life, Life::Over) {
             let wake = self.next_wake();
+            let mut flooded = false;
             match self.next_event(commands, batch, wake).await {
                 Event::Commands => {
                     // Whoever was told of an order must not find it unknown here.
@@ -223,11 +228,18 @@ impl Actor {
                 Event::Stopped(exit) => self.stopped(exit),
                 Event::Exited(exit) => self.exited(exit),
                 Event::StderrEnded => self.end_if_all_is_read(),
-                Event::Readable => self.read(),
+                Event::Readable => flooded = self.read() >= FLOOD,
                 Event::Writable => {}
                 Event::Timer => self.tick(Instant::now()),
             }
             self.settle();
+            // A server that never stops writing is always readable. Without giving way this task would never end its
+            // turn, and with the turn's budget spent it would hear nothing but that server.
+            if flooded {
+                yield_now().await;
+            } else {
+                consume_budget().await;
+            }
         }
         self.finish(commands);
     }

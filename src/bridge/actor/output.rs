@@ -23,23 +23,29 @@ const SHOWN_LOG: usize = 1024;
 const LONGEST_SECRET: usize = 4096;
 
 impl Actor {
-    /// Reads once, and handles the lines that are whole then.
-    pub(super) fn read(&mut self) {
-        self.read_some(1);
+    /// Reads once, and handles the lines that are whole then. Returns how many bytes came.
+    pub(super) fn read(&mut self) -> usize {
+        let count = self.read_some(1);
         self.end_if_all_is_read();
+        count
     }
 
-    pub(super) fn read_some(&mut self, times: usize) {
+    /// Reads so many times at most, until there is nothing to read. Returns how many bytes came.
+    pub(super) fn read_some(&mut self, times: usize) -> usize {
+        let mut sum = 0;
         for _ in 0..times {
-            let Life::Up(up) = &mut self.life else { return };
-            let Some(stdout) = &up.stdout else { return };
+            let Life::Up(up) = &mut self.life else { break };
+            let Some(stdout) = &up.stdout else { break };
             match up.lines.try_read(stdout) {
                 Ok(0) => {
                     up.stdout = None;
                     up.exit_by.get_or_insert(Instant::now() + EXIT_AFTER_EOF);
                 }
-                Ok(count) => self.site.metrics.stdout_bytes.add(count as u64),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok(count) => {
+                    sum += count;
+                    self.site.metrics.stdout_bytes.add(count as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     warn!(bridge = self.settings.name, %error, "failed to read from server");
                     up.stdout = None;
@@ -48,11 +54,14 @@ impl Actor {
             }
             let now = Instant::now();
             loop {
-                let Life::Up(up) = &mut self.life else { return };
+                let Life::Up(up) = &mut self.life else {
+                    return sum;
+                };
                 let Some(line) = up.lines.next() else { break };
                 self.line(line, now);
             }
         }
+        sum
     }
 
     pub(super) fn line(&mut self, line: Line, now: Instant) {

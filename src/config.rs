@@ -15,11 +15,13 @@ mod draft;
 mod env_file;
 mod environment;
 mod expand;
+mod gateway;
 mod keys;
 mod load;
 mod problem;
 mod read;
 mod redaction;
+mod remote;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -36,8 +38,10 @@ pub use bridge::{Bridge, Isolation, Limits, Listen, OnCrash, Restart, Timing};
 pub use change::Change;
 pub use command::{Command, CommandError, ProcessLimits};
 pub use environment::Environment;
+pub use gateway::{DEFAULT_PORT as GATEWAY_PORT, Gateway, Model, Provider, VirtualKey};
 pub use problem::{Place, Problem, Problems};
 pub use redaction::Redaction;
+pub use remote::{Auth, Remote, RemoteTransport};
 pub use secret::Secret;
 pub use tools::ToolFilter;
 pub(crate) use units::parse_duration;
@@ -47,6 +51,10 @@ pub(crate) use units::parse_duration;
 pub struct Config {
     /// At least one, in the order of the file; names, aliases and ports don't clash.
     pub bridges: Vec<Bridge>,
+    /// Servers that others run, for the gateway, in the order of the file.
+    pub remotes: Vec<Remote>,
+    /// The listener over all of them; `None` when the file has no `gateway` section.
+    pub gateway: Option<Gateway>,
     /// The listener that sees all bridges; `None` when the file has no `admin` section.
     pub admin: Option<Admin>,
     /// How long requests in flight may go on after the order to stop. Default 15 s.
@@ -142,6 +150,8 @@ impl Config {
     pub fn of(bridges: Vec<Bridge>) -> Self {
         Self {
             bridges,
+            remotes: Vec::new(),
+            gateway: None,
             admin: None,
             drain: Duration::from_secs(15),
             max_connections: 4096,

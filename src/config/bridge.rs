@@ -22,6 +22,9 @@ pub struct Bridge {
     pub listen: Listen,
     /// What it runs.
     pub command: Command,
+    /// Headers that a client of the gateway may send for this bridge alone, lower-case, and the variables that an instance of
+    /// its own then gets.
+    pub headers_to_env: Vec<(String, String)>,
     /// A line for people.
     pub description: Option<String>,
     /// Who may use it; empty means everybody who can reach it.
@@ -137,6 +140,7 @@ impl Bridge {
             aliases: Vec::new(),
             listen,
             command,
+            headers_to_env: Vec::new(),
             description: None,
             api_keys: Vec::new(),
             isolation: Isolation::default(),

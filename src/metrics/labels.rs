@@ -178,6 +178,8 @@ labels! {
         Sse = "sse",
         /// Streamable HTTP.
         Streamable = "streamable",
+        /// None of its own: the gateway calls for it.
+        Gateway = "gateway",
     }
 }
 

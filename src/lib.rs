@@ -42,6 +42,7 @@ pub mod backoff;
 pub mod bridge;
 pub mod cli;
 pub mod config;
+pub mod gateway;
 pub mod jsonrpc;
 pub mod mcp;
 pub mod metrics;

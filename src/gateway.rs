@@ -1,0 +1,14 @@
+//! The gateway: one listener over all bridges and remote servers, which lists their tools under unique names, executes
+//! them, and serves MCP and the OpenAI API.
+
+#![expect(
+    dead_code,
+    reason = "the listener that uses these rooms is being built"
+)]
+
+mod access;
+mod catalogue;
+mod execute;
+mod openai;
+mod rounds;
+mod upstream;

@@ -7,8 +7,12 @@
 )]
 
 mod access;
+mod audit;
 mod catalogue;
 mod execute;
+mod names;
+mod offer;
 mod openai;
 mod rounds;
+mod server;
 mod upstream;

@@ -7,6 +7,9 @@ use globset::Glob;
 use super::bridge::is_name;
 use super::environment::RESERVED;
 
+/// The longest name that people choose freely, in characters.
+const LABEL_LIMIT: usize = 128;
+
 pub(super) fn filled(text: &str) -> Result<(), String> {
     holds(!text.trim().is_empty())
 }
@@ -45,11 +48,50 @@ pub(super) fn user(text: &str) -> Result<(), String> {
     }
 }
 
-pub(super) fn variable(name: &str) -> Result<(), String> {
+pub(super) fn variable(name: &str) -> Result<String, String> {
     if RESERVED.contains(&name) {
         return Err("the service manager's own variables are not for children".to_owned());
     }
-    holds(!name.is_empty() && !name.contains(['=', '\0']))
+    holds(!name.is_empty() && !name.contains(['=', '\0']))?;
+    Ok(name.to_owned())
+}
+
+/// What stands between a server's name and its tool's.
+pub(super) fn separator(text: &str) -> Result<(), String> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    holds((1..=4).contains(&text.len()) && text.chars().all(is_fine))
+}
+
+/// A name that people chose, which goes into logs and messages as it is.
+pub(super) fn label(text: &str) -> Result<(), String> {
+    filled(text)?;
+    if text.chars().count() > LABEL_LIMIT {
+        return Err(format!("it has more than {LABEL_LIMIT} characters"));
+    }
+    if text.trim() != text || text.contains(char::is_control) {
+        return Err("it has spaces around it or control characters".to_owned());
+    }
+    Ok(())
+}
+
+/// The name of a model as clients ask for it.
+pub(super) fn model(text: &str) -> Result<(), String> {
+    label(text)?;
+    if text != "*" && text.contains('*') {
+        return Err("only a `*` by itself stands for more than one".to_owned());
+    }
+    Ok(())
+}
+
+/// The base of an OpenAI-compatible endpoint.
+pub(super) fn api_base(text: &str) -> Result<String, String> {
+    let base = url(text)?;
+    for route in ["/chat/completions", "/responses", "/models"] {
+        if base.ends_with(route) {
+            return Err(format!("it must end before `{route}`"));
+        }
+    }
+    Ok(base)
 }
 
 pub(super) fn glob(text: &str) -> Result<(), String> {
@@ -196,6 +238,34 @@ mod tests {
             &["", ":1", "a:x", "a/b", "http://a", "*"],
         );
         assert_eq!(url("http://a/b//"), Ok("http://a/b".to_owned()));
+    }
+
+    #[test]
+    fn names_of_the_gateway() {
+        check(
+            separator,
+            &["-", "__", "aB9_"],
+            &["", ".", "-----", "- ", "ä"],
+        );
+        check(
+            label,
+            &["team a", "Käthe", &"x".repeat(128)],
+            &["", " ", " a", "a\nb", &"x".repeat(129)],
+        );
+        check(
+            model,
+            &["gpt-4o", "ollama/llama3:8b", "*"],
+            &["", "gpt-*", "**"],
+        );
+        check(
+            api_base,
+            &["http://a/v1", "https://a:1/v1/", "http://a"],
+            &[
+                "a/v1",
+                "http://a/v1/chat/completions",
+                "http://a/v1/models/",
+            ],
+        );
     }
 
     #[test]

@@ -4,15 +4,20 @@
 //! into the same draft in that order; [`OWN`] may stand in a bridge only; [`TOP`] is the top level.
 
 mod bridge;
+mod gateway;
 
 use std::time::Duration;
 
-use super::check::{host, level};
-use super::draft::Top;
+use super::check::{glob, host, level};
+use super::draft::{Globs, Top};
 use super::environment::Inherit;
+use super::read::Reader;
+use super::secret::Purpose;
+use super::yaml::Node;
 use super::{LogFormat, Secret};
 
 pub(super) use bridge::{OWN, SHARED};
+pub(super) use gateway::GATEWAY;
 
 /// One key and the kind of its value, which is stored in a `T`.
 #[derive(Debug)]
@@ -63,22 +68,46 @@ pub(super) enum Kind<T: 'static> {
         clear: fn(&mut T),
         add: Store<T>,
     },
+    /// A secret, also as `file:/path`.
+    Secret {
+        purpose: Purpose,
+        /// Whether an empty one is none at all, and not an error.
+        may_be_empty: bool,
+        set: fn(&mut T, Secret),
+    },
     /// A list of secrets, each also as `file:/path`. It replaces the one of `defaults`.
     Secrets {
         clear: fn(&mut T),
         add: fn(&mut T, Secret),
     },
     /// A map of names to texts. It is merged into the one of `defaults`.
-    Variables {
-        name: fn(&str) -> Result<(), String>,
-        set: fn(&mut T, String, String),
+    Texts {
+        /// The whole, for messages.
+        example: &'static str,
+        names: Names,
+        of: &'static str,
+        set: fn(&mut T, String, String) -> Result<(), String>,
     },
     /// `true`, `false`, or a list of names.
     Inherit(fn(&mut T, Inherit)),
     /// A map with keys of its own.
     Section(&'static [Key<T>]),
+    /// The map of [`TOOLS`].
+    Tools(fn(&mut T) -> &mut Globs),
+    /// A list of maps with keys of their own. `add` reads one and stores it, whatever is wrong with it.
+    Items {
+        of: &'static str,
+        add: fn(&mut T, &mut Reader<'_>, &Node, &str),
+    },
     /// A map that is read elsewhere.
     Elsewhere,
+}
+
+/// The names of a map: what they are, for messages, and the form in which one is kept.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub(super) of: &'static str,
+    pub(super) read: fn(&str) -> Result<String, String>,
 }
 
 /// Keys of the top level.
@@ -86,6 +115,7 @@ pub(super) static TOP: &[Key<Top>] = &[
     key("bridges", Kind::Elsewhere),
     key("defaults", Kind::Elsewhere),
     key("admin", Kind::Section(ADMIN)),
+    key("gateway", Kind::Section(GATEWAY)),
     key(
         "drain",
         Kind::Duration {
@@ -137,6 +167,28 @@ const LOG: &[Key<Top>] = &[
             ("text", |t| t.config.log.format = LogFormat::Text),
             ("json", |t| t.config.log.format = LogFormat::Json),
         ]),
+    ),
+];
+
+/// Keys of a `tools` section.
+pub(super) static TOOLS: &[Key<Globs>] = &[
+    key(
+        "allow",
+        Kind::List {
+            of: GLOB,
+            may_be_empty: false,
+            clear: |g| g.allow.clear(),
+            add: |g, text| glob(&text).map(|()| g.allow.push(text)),
+        },
+    ),
+    key(
+        "deny",
+        Kind::List {
+            of: GLOB,
+            may_be_empty: true,
+            clear: |g| g.deny.clear(),
+            add: |g, text| glob(&text).map(|()| g.deny.push(text)),
+        },
     ),
 ];
 

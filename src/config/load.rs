@@ -1,5 +1,7 @@
 //! From a file to a [`Config`]: reads the top level, each bridge over its defaults, and then what shows across bridges only.
 
+mod gateway;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -12,7 +14,7 @@ use super::problem::Report;
 use super::read::{Missing, Reader};
 use super::wording::{quote, reason};
 use super::yaml::{Entry, Node, Value, join, parse};
-use super::{Admin, Bridge, Config, Environment, Listen, Loaded, Place, Problems, ToolFilter};
+use super::{Admin, Bridge, Config, Environment, Listen, Loaded, Place, Problems};
 
 /// See [`Config::load`].
 pub(super) fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> {
@@ -70,6 +72,10 @@ impl Loader<'_> {
         top.config.bridges = self.bridges(root, defaults);
         if let Some(entry) = root.entry("admin") {
             top.config.admin = self.admin(&top, entry);
+        }
+        if let Some(entry) = root.entry("gateway") {
+            let servers = names(root, &top.config.bridges);
+            top.config.gateway = self.gateway(top.gateway, entry, &servers);
         }
         top.config
     }
@@ -209,14 +215,7 @@ impl Loader<'_> {
         env.extend(draft.env.into_iter().map(os));
         bridge.command.env = env.into_iter().collect();
         bridge.command.cwd = bridge.command.cwd.map(|cwd| self.base.join(cwd));
-        // Each glob was tried when it was read; only their sum can be too large.
-        match ToolFilter::new(draft.allow, draft.deny) {
-            Ok(tools) => bridge.tools = tools,
-            Err(error) => {
-                self.report
-                    .at(entry.place, join(path, "tools"), error.kind().to_string())
-            }
-        }
+        bridge.tools = self.filter(draft.tools, &entry.node, path);
         if let Some(program) = draft.program {
             bridge.command.program = program.into();
             self.look_for_command(entry, path, &bridge, &mut cures);
@@ -368,6 +367,30 @@ impl Loader<'_> {
             missing: Vec::new(),
         }
     }
+}
+
+/// All names and aliases of the file. Those of entries with a problem are there too, as they are written.
+fn names(root: &Node, bridges: &[Bridge]) -> Vec<String> {
+    let entries = root.entry("bridges").map_or(&[][..], |e| e.node.entries());
+    let mut names: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
+    let written = entries
+        .iter()
+        .filter_map(|entry| match &entry.node.entry("aliases")?.node.value {
+            Value::List(items) => Some(items),
+            _ => None,
+        })
+        .flatten()
+        .filter_map(|item| match &item.value {
+            Value::Scalar(written) => Some(written),
+            _ => None,
+        });
+    let read = bridges.iter().flat_map(|bridge| &bridge.aliases);
+    for alias in read.chain(written) {
+        if is_name(alias) && !names.contains(alias) {
+            names.push(alias.clone());
+        }
+    }
+    names
 }
 
 fn read_text(path: &Path, report: &mut Report) -> Option<String> {

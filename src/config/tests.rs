@@ -1,5 +1,7 @@
 //! Files that load: defaults, variables, the child's environment, optional bridges, warnings.
 
+mod gateway;
+
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;

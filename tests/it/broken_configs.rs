@@ -1,6 +1,7 @@
 //! Broken files: each gives all of its problems at once, with file, line, column, what was found, what was expected and the
 //! cure, and none of them shows a value that may be secret.
 
+mod gateway;
 mod outside;
 mod structure;
 mod values;
@@ -90,6 +91,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
     structure::CASES
         .iter()
         .chain(values::CASES)
+        .chain(gateway::CASES)
         .chain(outside::CASES)
 }
 

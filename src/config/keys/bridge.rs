@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::check::{authority, filled, glob, host, name, origin, url, user, variable};
+use super::super::check::{authority, filled, host, name, origin, url, user, variable};
 use super::super::draft::Draft;
 use super::super::{Isolation, OnCrash, Restart};
 use super::{
-    AUTHORITY, GLOB, HOST, Key, Kind, NAME, ORIGIN, URL, count, key, message, port, positive,
+    AUTHORITY, HOST, Key, Kind, NAME, Names, ORIGIN, URL, count, key, message, port, positive,
 };
 
 /// Keys of a bridge that can't have a default.
@@ -65,9 +65,17 @@ pub(in crate::config) static SHARED: &[Key<Draft>] = &[
     // The child: what it sees and what it may use.
     key(
         "env",
-        Kind::Variables {
-            name: variable,
-            set: |d, name, value| drop(d.env.insert(name, value)),
+        Kind::Texts {
+            example: "a map of names to values, such as `{ TZ: UTC }`",
+            names: Names {
+                of: "a name of a variable",
+                read: variable,
+            },
+            of: "text (`\"\"` for an empty value)",
+            set: |d, name, value| {
+                d.env.insert(name, value);
+                Ok(())
+            },
         },
     ),
     key(
@@ -104,7 +112,7 @@ pub(in crate::config) static SHARED: &[Key<Draft>] = &[
             add: |d, secret| d.bridge.api_keys.push(secret),
         },
     ),
-    key("tools", Kind::Section(TOOLS)),
+    key("tools", Kind::Tools(|d| &mut d.tools)),
     key(
         "allowed_origins",
         Kind::List {
@@ -242,27 +250,6 @@ const PROCESS: &[Key<Draft>] = &[
             least: -20,
             most: 19,
             set: |d, n| d.bridge.command.limits.nice = Some(n as i32),
-        },
-    ),
-];
-
-const TOOLS: &[Key<Draft>] = &[
-    key(
-        "allow",
-        Kind::List {
-            of: GLOB,
-            may_be_empty: false,
-            clear: |d| d.allow.clear(),
-            add: |d, text| glob(&text).map(|()| d.allow.push(text)),
-        },
-    ),
-    key(
-        "deny",
-        Kind::List {
-            of: GLOB,
-            may_be_empty: true,
-            clear: |d| d.deny.clear(),
-            add: |d, text| glob(&text).map(|()| d.deny.push(text)),
         },
     ),
 ];

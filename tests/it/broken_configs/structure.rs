@@ -261,6 +261,8 @@ defaults: { port: 2, command: x, drain: 5s }
 bridges:
   a: { port: 3, command: cat, max_connections: 5 }
 admin: { port: 4, tools: { allow: [x] } }
+gateway: { api_keys: [k], drain: 5s }
+master_key: k
 "#,
         problems: &[
             "bridges.yaml:1:1: port: unknown key here; it belongs to a bridge",
@@ -270,6 +272,9 @@ admin: { port: 4, tools: { allow: [x] } }
             "bridges.yaml:3:34: defaults.drain: unknown key here; it belongs to the top level",
             "bridges.yaml:5:31: bridges.a.max_connections: unknown key here; it belongs to the top level",
             "bridges.yaml:6:19: admin.tools: unknown key here; it belongs to a bridge or to `defaults`",
+            "bridges.yaml:7:12: gateway.api_keys: unknown key here; it belongs to a bridge or to `defaults`",
+            "bridges.yaml:7:27: gateway.drain: unknown key here; it belongs to the top level",
+            "bridges.yaml:8:1: master_key: unknown key here; it belongs to `gateway`",
         ],
     },
     Case {

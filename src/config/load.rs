@@ -1,18 +1,18 @@
 //! From a file to a [`Config`]: reads the top level, each bridge over its defaults, and then what shows across bridges only.
 
+mod bridge;
 mod gateway;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
 use super::bridge::is_name;
 use super::draft::{Draft, Top};
-use super::keys::{NAME, OWN, SHARED, TOP};
+use super::keys::{SHARED, TOP};
 use super::problem::Report;
 use super::read::{Missing, Reader};
-use super::wording::{quote, reason};
+use super::wording::reason;
 use super::yaml::{Entry, Node, Value, join, parse};
 use super::{Admin, Bridge, Config, Environment, Listen, Loaded, Place, Problems};
 
@@ -109,39 +109,6 @@ impl Loader<'_> {
         }
     }
 
-    fn bridge(&mut self, entry: &Entry, defaults: Option<&Node>) -> Option<Bridge> {
-        let path = join("bridges", &entry.key);
-        if !is_name(&entry.key) {
-            self.report.at(
-                entry.place,
-                &path,
-                format!("found {}, expected {NAME}", quote(&entry.key)),
-            );
-        }
-        let mut draft = Draft::new(&entry.key);
-        let mut reader = self.reader();
-        if let Some(file) = entry.node.entry("env_file") {
-            reader.env_file(&file.node, &join(&path, "env_file"));
-        } else if let Some(file) = defaults.and_then(|defaults| defaults.entry("env_file")) {
-            reader.env_file(&file.node, "defaults.env_file");
-        }
-        if let Some(defaults) = defaults {
-            reader.map(defaults, "defaults", &[SHARED], &mut draft);
-        }
-        match entry.node.value {
-            Value::Null => reader.wrong(&entry.node, &path, "a map of keys"),
-            _ => reader.map(&entry.node, &path, &[OWN, SHARED], &mut draft),
-        }
-        let variables = reader.variables;
-        let missing = reader.missing;
-        if !matches!(entry.node.value, Value::Map(_)) {
-            return None;
-        }
-        let missing = self.report_missing(missing, draft.bridge.optional.then_some(path.as_str()));
-        self.check_command(entry, &path, &mut draft);
-        self.finish(entry, &path, draft, variables, missing)
-    }
-
     /// Reports what is missing as errors. For the optional bridge at `optional` it gives it back as cures instead, unless it is
     /// the address, without which there is nothing to show.
     fn report_missing(&mut self, missing: Vec<Missing>, optional: Option<&str>) -> Vec<String> {
@@ -166,112 +133,6 @@ impl Loader<'_> {
         }
         cures.dedup();
         cures
-    }
-
-    /// Settles what the bridge runs: exactly one of `command` and `demo`.
-    fn check_command(&mut self, entry: &Entry, path: &str, draft: &mut Draft) {
-        let node = &entry.node;
-        if !draft.demo {
-            if node.entry("command").is_none() {
-                let text = "`command` is missing; name a program, or say `demo: true` for the built-in server";
-                self.report.at(entry.place, path, text);
-            }
-            return;
-        }
-        for key in ["command", "args"] {
-            if let Some(other) = node.entry(key) {
-                let text = format!(
-                    "found `{key}` beside `demo: true`, which is a command of its own; remove one"
-                );
-                self.report.at(other.place, join(path, key), text);
-            }
-        }
-        match own_program() {
-            Ok(program) => {
-                draft.program = Some(program);
-                draft.bridge.command.args = vec!["demo-server".into()];
-            }
-            Err(error) => {
-                let place = node.entry("demo").map_or(entry.place, |demo| demo.place);
-                let text = format!("this program's own file can't be found: {}", reason(&error));
-                self.report.at(place, join(path, "demo"), text);
-            }
-        }
-    }
-
-    /// Puts the bridge together, when there is enough of it.
-    fn finish(
-        &mut self,
-        entry: &Entry,
-        path: &str,
-        draft: Draft,
-        variables: BTreeMap<String, String>,
-        mut cures: Vec<String>,
-    ) -> Option<Bridge> {
-        let mut bridge = draft.bridge;
-        let mut env = self.environment.passed_on(&draft.inherit);
-        let os = |(name, value): (String, String)| (OsString::from(name), OsString::from(value));
-        env.extend(variables.into_iter().map(os));
-        env.extend(draft.env.into_iter().map(os));
-        bridge.command.env = env.into_iter().collect();
-        bridge.command.cwd = bridge.command.cwd.map(|cwd| self.base.join(cwd));
-        bridge.tools = self.filter(draft.tools, &entry.node, path);
-        if let Some(program) = draft.program {
-            bridge.command.program = program.into();
-            self.look_for_command(entry, path, &bridge, &mut cures);
-        }
-        if !cures.is_empty() {
-            bridge.unavailable = Some(cures.join("; "));
-        }
-        let Some(port) = entry.node.entry("port") else {
-            self.report.at(
-                entry.place,
-                path,
-                "`port` is missing; choose one for the bridge to listen on",
-            );
-            return None;
-        };
-        bridge.listen.port = draft.port?;
-        self.claim(
-            bridge.listen,
-            format!("bridge `{}`", bridge.name),
-            &join(path, "port"),
-            port.node.place,
-        );
-        if !bridge.listen.is_loopback() && bridge.api_keys.is_empty() {
-            self.warn_open(bridge.listen, &join(path, "port"), port.node.place);
-        }
-        Some(bridge)
-    }
-
-    /// A command that isn't there is a cure to show or a failure to come, but never an error of the file.
-    fn look_for_command(
-        &mut self,
-        entry: &Entry,
-        path: &str,
-        bridge: &Bridge,
-        cures: &mut Vec<String>,
-    ) {
-        let Err(error) = bridge.command.resolve() else {
-            return;
-        };
-        if bridge.optional {
-            cures.push(format!(
-                "{error}; install it or set its full path, then reload"
-            ));
-        } else if let Some(command) = entry.node.entry("command") {
-            let spaces = bridge.command.program.to_string_lossy().contains(' ');
-            let cure = if spaces {
-                "no shell is involved, put its arguments under `args`"
-            } else {
-                "install it or set its full path"
-            };
-            self.warnings.at(
-                command.node.place,
-                join(path, "command"),
-                format!("{error}; {cure}"),
-            );
-        }
     }
 
     fn admin(&mut self, top: &Top, entry: &Entry) -> Option<Admin> {
@@ -438,18 +299,4 @@ fn root(text: &str, report: &mut Report) -> Option<Node> {
     };
     report.at(root.place, "", format!("found {found}, {EXPECTED}"));
     None
-}
-
-/// The path of the running program. After an upgrade in place the system appends a mark to it, while the new file has the
-/// old name.
-fn own_program() -> std::io::Result<String> {
-    let path = std::env::current_exe()?;
-    let path = path
-        .into_os_string()
-        .into_string()
-        .map_err(|_| std::io::Error::other("its path is not UTF-8"))?;
-    Ok(path
-        .strip_suffix(" (deleted)")
-        .map(str::to_owned)
-        .unwrap_or(path))
 }

@@ -10,6 +10,28 @@ use super::environment::RESERVED;
 /// The longest name that people choose freely, in characters.
 const LABEL_LIMIT: usize = 128;
 
+/// The longest name of a header, in bytes; longer ones meet limits of proxies.
+const HEADER_LIMIT: usize = 128;
+
+/// Headers of HTTP and MCP that a client of a remote server sets by itself, in lower case.
+const PROTOCOL_HEADERS: [&str; 15] = [
+    "accept",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "keep-alive",
+    "last-event-id",
+    "mcp-method",
+    "mcp-name",
+    "mcp-protocol-version",
+    "mcp-session-id",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 pub(super) fn filled(text: &str) -> Result<(), String> {
     holds(!text.trim().is_empty())
 }
@@ -113,6 +135,39 @@ pub(super) fn url(text: &str) -> Result<String, String> {
     authority(host)?;
     holds(path.bytes().all(|byte| byte.is_ascii_graphic()))?;
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// The endpoint of a remote server, which is asked as it is written: a final `/` and a query may matter to it.
+pub(super) fn endpoint(text: &str) -> Result<(), String> {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let rest = rest.ok_or("it must start with `http://` or `https://`")?;
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if host.contains('@') {
+        return Err("it must not name a user; use `auth_type` and `auth_value`".to_owned());
+    }
+    authority(host)?;
+    if path.contains('#') {
+        return Err("it must not have a `#`".to_owned());
+    }
+    holds(path.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
+/// The name of a header, in lower case.
+pub(super) fn header(text: &str) -> Result<String, String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    holds(!text.is_empty() && text.len() <= HEADER_LIMIT && text.bytes().all(is_token))?;
+    Ok(text.to_ascii_lowercase())
+}
+
+/// The name of a header that may be sent to a remote server beside those that the protocol sets, in lower case.
+pub(super) fn sent_header(text: &str) -> Result<String, String> {
+    let name = header(text)?;
+    if PROTOCOL_HEADERS.contains(&name.as_str()) {
+        return Err("the gateway sets it itself".to_owned());
+    }
+    Ok(name)
 }
 
 pub(super) fn origin(text: &str) -> Result<(), String> {
@@ -238,6 +293,39 @@ mod tests {
             &["", ":1", "a:x", "a/b", "http://a", "*"],
         );
         assert_eq!(url("http://a/b//"), Ok("http://a/b".to_owned()));
+    }
+
+    #[test]
+    fn remote_servers() {
+        check(
+            endpoint,
+            &[
+                "http://mcp-n8n:8080/mcp",
+                "https://a/mcp/?key=1",
+                "https://[::1]:1",
+                "http://a?b",
+            ],
+            &[
+                "a/mcp",
+                "ws://a",
+                "http://",
+                "http://u:p@a",
+                "http://a/#b",
+                "http://a/ b",
+                "http://a:x/",
+            ],
+        );
+        check(
+            header,
+            &["X-Key", "a", "mcp-session-id"],
+            &["", "a b", "a:", "ä", "a\n", &"x".repeat(129)],
+        );
+        check(
+            sent_header,
+            &["X-Key", "Authorization"],
+            &["Mcp-Session-Id", "HOST", "a b"],
+        );
+        assert_eq!(header("X-Key"), Ok("x-key".to_owned()));
     }
 
     #[test]

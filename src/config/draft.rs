@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::environment::Inherit;
-use super::{Bridge, Command, Config, Gateway, Listen, Secret, ToolFilter};
+use super::{Auth, Bridge, Command, Config, Gateway, Listen, RemoteTransport, Secret, ToolFilter};
 
-/// A bridge while its keys are read.
+/// An entry of `bridges` while its keys are read; the bridge has what a remote server has in common with it.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
     /// What needs no second step.
@@ -17,6 +17,27 @@ pub(super) struct Draft {
     pub(super) inherit: Inherit,
     pub(super) env: BTreeMap<String, String>,
     pub(super) tools: Globs,
+    pub(super) remote: RemoteDraft,
+}
+
+/// What only a remote server has, while its keys are read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RemoteDraft {
+    /// Empty when something was wrong with it.
+    pub(super) url: String,
+    pub(super) transport: RemoteTransport,
+    pub(super) auth_type: Option<AuthType>,
+    pub(super) auth_value: Option<Secret>,
+    pub(super) headers: Vec<(String, Secret)>,
+}
+
+/// What `auth_type` says.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum AuthType {
+    /// Nothing is sent.
+    None,
+    /// A secret is sent in this way.
+    Some(fn(Secret) -> Auth),
 }
 
 /// A `tools` section while its keys are read.
@@ -89,6 +110,7 @@ impl Draft {
             inherit: Inherit::default(),
             env: BTreeMap::new(),
             tools: Globs::default(),
+            remote: RemoteDraft::default(),
         }
     }
 }

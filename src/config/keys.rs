@@ -1,23 +1,28 @@
 //! Every key of the file: its name, what its value may be, and where the value goes.
 //!
-//! These tables are the only list of keys there is. [`SHARED`] may stand in a bridge and under `defaults`, and is read
-//! into the same draft in that order; [`OWN`] may stand in a bridge only; [`TOP`] is the top level.
+//! These tables are the only list of keys there is. [`TOP`] is the top level. An entry of `bridges` takes [`SERVER_OWN`] and
+//! [`SERVER_SHARED`], and beside them [`BRIDGE_OWN`] and [`BRIDGE_SHARED`] when its server runs here, [`REMOTE_OWN`] when it is
+//! remote; the shared ones may stand under `defaults`, too, and are read into the same draft from there first.
 
 mod bridge;
 mod gateway;
+mod remote;
+mod server;
 
 use std::time::Duration;
 
 use super::check::{glob, host, level};
-use super::draft::{Globs, Top};
+use super::draft::{Draft, Globs, Top};
 use super::environment::Inherit;
 use super::read::Reader;
 use super::secret::Purpose;
 use super::yaml::Node;
 use super::{LogFormat, Secret};
 
-pub(super) use bridge::{OWN, SHARED};
+pub(super) use bridge::{BRIDGE_OWN, BRIDGE_SHARED};
 pub(super) use gateway::GATEWAY;
+pub(super) use remote::REMOTE_OWN;
+pub(super) use server::{SERVER_OWN, SERVER_SHARED};
 
 /// One key and the kind of its value, which is stored in a `T`.
 #[derive(Debug)]
@@ -88,6 +93,13 @@ pub(super) enum Kind<T: 'static> {
         of: &'static str,
         set: fn(&mut T, String, String) -> Result<(), String>,
     },
+    /// A map of names to secrets that are sent to others, each also as `file:/path`.
+    SecretTexts {
+        /// The whole, for messages.
+        example: &'static str,
+        names: Names,
+        set: fn(&mut T, String, Secret),
+    },
     /// `true`, `false`, or a list of names.
     Inherit(fn(&mut T, Inherit)),
     /// A map with keys of its own.
@@ -109,6 +121,15 @@ pub(super) struct Names {
     pub(super) of: &'static str,
     pub(super) read: fn(&str) -> Result<String, String>,
 }
+
+/// Every key that an entry of `bridges` may have.
+pub(super) static ENTRY: [&[Key<Draft>]; 5] = [
+    BRIDGE_OWN,
+    BRIDGE_SHARED,
+    REMOTE_OWN,
+    SERVER_OWN,
+    SERVER_SHARED,
+];
 
 /// Keys of the top level.
 pub(super) static TOP: &[Key<Top>] = &[
@@ -234,5 +255,19 @@ const fn message<T>(set: fn(&mut T, u64)) -> Kind<T> {
         least: 4 << 10,
         most: 1 << 30,
         set,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_of_a_server_is_listed_twice() {
+        let mut names: Vec<_> = ENTRY.into_iter().flatten().map(|key| key.name).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
     }
 }

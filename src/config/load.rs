@@ -2,6 +2,7 @@
 
 mod bridge;
 mod gateway;
+mod remote;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,12 +10,12 @@ use std::path::Path;
 
 use super::bridge::is_name;
 use super::draft::{Draft, Top};
-use super::keys::{SHARED, TOP};
+use super::keys::{BRIDGE_SHARED, ENTRY, Key, NAME, SERVER_SHARED, TOP};
 use super::problem::Report;
 use super::read::{Missing, Reader};
-use super::wording::reason;
+use super::wording::{quote, reason};
 use super::yaml::{Entry, Node, Value, join, parse};
-use super::{Admin, Bridge, Config, Environment, Listen, Loaded, Place, Problems};
+use super::{Admin, Config, Environment, Listen, Loaded, Place, Problems};
 
 /// See [`Config::load`].
 pub(super) fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> {
@@ -55,6 +56,15 @@ struct Claim {
     line: usize,
 }
 
+/// An entry that was read.
+struct Read {
+    draft: Draft,
+    /// Those of its `env_file`.
+    variables: BTreeMap<String, String>,
+    /// What is missing, when it can do without by being unavailable.
+    cures: Vec<String>,
+}
+
 impl Loader<'_> {
     fn config(&mut self, root: &Node) -> Config {
         let mut top = Top::new();
@@ -66,47 +76,100 @@ impl Loader<'_> {
         let defaults = root.entry("defaults").map(|entry| &entry.node);
         if let Some(defaults) = defaults {
             // Once by itself, because no bridge may be there to use it. What it lacks is a matter of the bridges.
+            let tables = &[BRIDGE_SHARED, SERVER_SHARED];
             self.reader()
-                .map(defaults, "defaults", &[SHARED], &mut Draft::new(""));
+                .map(defaults, "defaults", tables, &mut Draft::new(""));
         }
-        top.config.bridges = self.bridges(root, defaults);
+        self.servers(root, defaults, &mut top.config);
         if let Some(entry) = root.entry("admin") {
             top.config.admin = self.admin(&top, entry);
         }
         if let Some(entry) = root.entry("gateway") {
-            let servers = names(root, &top.config.bridges);
+            let servers = names(root, &top.config);
             top.config.gateway = self.gateway(top.gateway, entry, &servers);
+        } else {
+            self.warn_unused(root, &top.config);
         }
         top.config
     }
 
-    fn bridges(&mut self, root: &Node, defaults: Option<&Node>) -> Vec<Bridge> {
+    /// Reads the bridges and the remote servers into `config`.
+    fn servers(&mut self, root: &Node, defaults: Option<&Node>, config: &mut Config) {
         let Some(section) = root.entry("bridges") else {
             self.report.at(
                 root.place,
                 "",
                 "`bridges` is missing; name at least one bridge below it",
             );
-            return Vec::new();
+            return;
         };
-        match &section.node.value {
-            Value::Map(entries) if !entries.is_empty() => {
-                let bridges = entries
-                    .iter()
-                    .filter_map(|entry| self.bridge(entry, defaults))
-                    .collect();
-                self.check_names(entries, &bridges);
-                bridges
-            }
-            _ => {
-                self.reader().wrong(
-                    &section.node,
-                    "bridges",
-                    "at least one bridge, such as `demo: { port: 48001, demo: true }`",
-                );
-                Vec::new()
+        let entries = section.node.entries();
+        if entries.is_empty() {
+            self.reader().wrong(
+                &section.node,
+                "bridges",
+                "at least one bridge, such as `demo: { port: 48001, demo: true }`",
+            );
+        }
+        for entry in entries {
+            if entry.node.entry("url").is_some() {
+                config.remotes.extend(self.remote(entry, defaults));
+            } else {
+                config.bridges.extend(self.bridge(entry, defaults));
             }
         }
+        self.check_names(entries, config);
+    }
+
+    /// Reads the entry at `path` over the defaults. `own` and `shared` are the keys that suit it; others that an entry or
+    /// `defaults` may have are passed over.
+    fn read(
+        &mut self,
+        entry: &Entry,
+        path: &str,
+        defaults: Option<&Node>,
+        [own, shared]: [&[&'static [Key<Draft>]]; 2],
+    ) -> Option<Read> {
+        if !is_name(&entry.key) {
+            self.report.at(
+                entry.place,
+                path,
+                format!("found {}, expected {NAME}", quote(&entry.key)),
+            );
+        }
+        let suits = |key: &str| {
+            let mut tables = own.iter().chain(shared).copied().flatten();
+            tables.any(|table| table.name == key)
+        };
+        let is_known = |key: &str| ENTRY.iter().copied().flatten().any(|k| k.name == key);
+        let keep = |key: &str| suits(key) || !is_known(key);
+        let mut draft = Draft::new(&entry.key);
+        let mut reader = self.reader();
+        if let Some(file) = entry.node.entry("env_file") {
+            reader.env_file(&file.node, &join(path, "env_file"));
+        } else if let Some(file) = defaults.and_then(|defaults| defaults.entry("env_file")) {
+            reader.env_file(&file.node, "defaults.env_file");
+        }
+        if let Some(defaults) = defaults {
+            reader.map(&defaults.only(keep), "defaults", shared, &mut draft);
+        }
+        match entry.node.value {
+            Value::Null => reader.wrong(&entry.node, path, "a map of keys"),
+            _ => {
+                let tables = [own, shared].concat();
+                reader.map(&entry.node.only(keep), path, &tables, &mut draft);
+            }
+        }
+        let (variables, missing) = (reader.variables, reader.missing);
+        if !matches!(entry.node.value, Value::Map(_)) {
+            return None;
+        }
+        let cures = self.report_missing(missing, draft.bridge.optional.then_some(path));
+        Some(Read {
+            draft,
+            variables,
+            cures,
+        })
     }
 
     /// Reports what is missing as errors. For the optional bridge at `optional` it gives it back as cures instead, unless it is
@@ -189,31 +252,44 @@ impl Loader<'_> {
     }
 
     /// Names and aliases together must be unique; names alone are, as keys of a map.
-    fn check_names(&mut self, entries: &[Entry], bridges: &Vec<Bridge>) {
+    fn check_names(&mut self, entries: &[Entry], config: &Config) {
         let mut taken: BTreeMap<&str, usize> = entries
             .iter()
             .map(|e| (e.key.as_str(), e.place.line))
             .collect();
-        for bridge in bridges {
-            let aliases = entries
-                .iter()
-                .find(|e| e.key == bridge.name)
-                .and_then(|e| e.node.entry("aliases"));
-            let Some(Entry { node, .. }) = aliases else {
+        let bridges = config.bridges.iter().map(|b| (&b.name, &b.aliases));
+        let remotes = config.remotes.iter().map(|r| (&r.name, &r.aliases));
+        let servers: BTreeMap<&String, &Vec<String>> = bridges.chain(remotes).collect();
+        for entry in entries {
+            let (Some(aliases), Some(written)) =
+                (servers.get(&entry.key), entry.node.entry("aliases"))
+            else {
                 continue;
             };
-            for (index, alias) in bridge.aliases.iter().enumerate() {
-                let place = match &node.value {
+            for (index, alias) in aliases.iter().enumerate() {
+                let place = match &written.node.value {
                     // An item that was refused would shift the others.
-                    Value::List(items) if items.len() == bridge.aliases.len() => items[index].place,
-                    _ => node.place,
+                    Value::List(items) if items.len() == aliases.len() => items[index].place,
+                    _ => written.node.place,
                 };
                 if let Some(line) = taken.insert(alias, place.line) {
-                    let key = format!("bridges.{}.aliases[{index}]", bridge.name);
+                    let key = format!("bridges.{}.aliases[{index}]", entry.key);
                     let text =
                         format!("the name `{alias}` is taken at line {line}; choose another");
                     self.report.at(place, key, text);
                 }
+            }
+        }
+    }
+
+    /// Remote servers are there for the gateway alone.
+    fn warn_unused(&mut self, root: &Node, config: &Config) {
+        let entries = root.entry("bridges").map_or(&[][..], |e| e.node.entries());
+        for entry in entries {
+            if config.remotes.iter().any(|remote| remote.name == entry.key) {
+                let text = "nothing uses a remote server without a gateway; add a `gateway:` section or remove the server";
+                let place = entry.place;
+                self.warnings.at(place, join("bridges", &entry.key), text);
             }
         }
     }
@@ -231,7 +307,7 @@ impl Loader<'_> {
 }
 
 /// All names and aliases of the file. Those of entries with a problem are there too, as they are written.
-fn names(root: &Node, bridges: &[Bridge]) -> Vec<String> {
+fn names(root: &Node, config: &Config) -> Vec<String> {
     let entries = root.entry("bridges").map_or(&[][..], |e| e.node.entries());
     let mut names: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
     let written = entries
@@ -245,8 +321,9 @@ fn names(root: &Node, bridges: &[Bridge]) -> Vec<String> {
             Value::Scalar(written) => Some(written),
             _ => None,
         });
-    let read = bridges.iter().flat_map(|bridge| &bridge.aliases);
-    for alias in read.chain(written) {
+    let bridges = config.bridges.iter().flat_map(|bridge| &bridge.aliases);
+    let remotes = config.remotes.iter().flat_map(|remote| &remote.aliases);
+    for alias in bridges.chain(remotes).chain(written) {
         if is_name(alias) && !names.contains(alias) {
             names.push(alias.clone());
         }

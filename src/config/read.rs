@@ -184,6 +184,17 @@ impl<'a> Reader<'a> {
                     }
                 }
             }
+            Kind::SecretTexts {
+                example,
+                names,
+                set,
+            } => {
+                for (name, path, value) in self.names(node, path, example, names) {
+                    if let Some(secret) = self.secret(value, &path, Purpose::Sent, false) {
+                        set(target, name, secret);
+                    }
+                }
+            }
             Kind::Inherit(set) => {
                 if matches!(node.value, Value::List(_)) {
                     let items = self

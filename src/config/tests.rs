@@ -1,6 +1,7 @@
 //! Files that load: defaults, variables, the child's environment, optional bridges, warnings.
 
 mod gateway;
+mod remote;
 
 use std::fs;
 use std::net::IpAddr;

@@ -4,8 +4,11 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::draft::Draft;
 use super::expand::Flaw;
-use super::keys::{GATEWAY, OWN, SHARED, TOP};
+use super::keys::{
+    BRIDGE_OWN, BRIDGE_SHARED, GATEWAY, Key, REMOTE_OWN, SERVER_OWN, SERVER_SHARED, TOP,
+};
 
 /// Longer values are not quoted in messages, in characters.
 const QUOTED: usize = 60;
@@ -52,10 +55,13 @@ impl fmt::Display for Lack {
 
 /// What is wrong with a key that no table has, and where it may have been meant to stand.
 pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
-    let home = if SHARED.iter().any(|shared| shared.name == key) {
+    let is_in = |tables: [&[Key<Draft>]; 2]| tables.into_iter().flatten().any(|k| k.name == key);
+    let home = if is_in([BRIDGE_SHARED, SERVER_SHARED]) {
         "it belongs to a bridge or to `defaults`"
-    } else if OWN.iter().any(|own| own.name == key) {
+    } else if is_in([BRIDGE_OWN, SERVER_OWN]) {
         "it belongs to a bridge"
+    } else if is_in([REMOTE_OWN, &[]]) {
+        "it belongs to a remote server below `bridges`"
     } else if TOP.iter().any(|top| top.name == key) {
         "it belongs to the top level"
     } else if GATEWAY.iter().any(|gateway| gateway.name == key) {
@@ -105,7 +111,10 @@ pub(super) fn shown(written: &str, value: &str) -> String {
 pub(super) fn quote(written: &str) -> String {
     if written.is_empty() {
         "an empty text".to_owned()
-    } else if written.chars().count() > QUOTED || written.contains(['@', '\n', '\r']) {
+    } else if written.chars().count() > QUOTED
+        || written.contains(['@', '\n', '\r'])
+        || written.contains("://") && written.contains('?')
+    {
         "a text that is not shown".to_owned()
     } else {
         format!("`{written}`")

@@ -3,6 +3,7 @@
 
 mod gateway;
 mod outside;
+mod remote;
 mod structure;
 mod values;
 
@@ -93,6 +94,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         .chain(values::CASES)
         .chain(gateway::CASES)
         .chain(outside::CASES)
+        .chain(remote::CASES)
 }
 
 /// What differs between the lines that were printed and those that were expected.

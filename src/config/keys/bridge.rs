@@ -1,16 +1,14 @@
-//! Keys of one entry of `bridges`.
+//! Keys of an entry of `bridges` whose server runs here: what runs, and where and how it is served.
 
 use std::time::Duration;
 
-use super::super::check::{authority, filled, host, name, origin, url, user, variable};
+use super::super::check::{authority, filled, host, origin, url, user, variable};
 use super::super::draft::Draft;
 use super::super::{Isolation, OnCrash, Restart};
-use super::{
-    AUTHORITY, HOST, Key, Kind, NAME, Names, ORIGIN, URL, count, key, message, port, positive,
-};
+use super::{AUTHORITY, HOST, Key, Kind, Names, ORIGIN, URL, count, key, message, port, positive};
 
-/// Keys of a bridge that can't have a default.
-pub(in crate::config) static OWN: &[Key<Draft>] = &[
+/// Keys of a bridge alone that can't have a default.
+pub(in crate::config) static BRIDGE_OWN: &[Key<Draft>] = &[
     key("port", port(|d: &mut Draft, n| d.port = Some(n as u16))),
     key(
         "command",
@@ -32,34 +30,15 @@ pub(in crate::config) static OWN: &[Key<Draft>] = &[
         },
     ),
     key("demo", Kind::Flag(|d, flag| d.demo = flag)),
-    key(
-        "aliases",
-        Kind::List {
-            of: NAME,
-            may_be_empty: true,
-            clear: |d| d.bridge.aliases.clear(),
-            add: |d, text| name(&text).map(|()| d.bridge.aliases.push(text)),
-        },
-    ),
 ];
 
-/// Keys of a bridge that may also stand under `defaults`.
-pub(in crate::config) static SHARED: &[Key<Draft>] = &[
+/// Keys of a bridge alone that may also stand under `defaults`.
+pub(in crate::config) static BRIDGE_SHARED: &[Key<Draft>] = &[
     key(
         "host",
         Kind::Text {
             expected: HOST,
             set: |d, text| host(&text).map(|host| d.bridge.listen.host = host),
-        },
-    ),
-    key(
-        "description",
-        Kind::Text {
-            expected: "text",
-            set: |d, text| {
-                d.bridge.description = Some(text);
-                Ok(())
-            },
         },
     ),
     // The child: what it sees and what it may use.
@@ -76,13 +55,6 @@ pub(in crate::config) static SHARED: &[Key<Draft>] = &[
                 d.env.insert(name, value);
                 Ok(())
             },
-        },
-    ),
-    key(
-        "env_file",
-        Kind::Text {
-            expected: "a path",
-            set: |_, text| filled(&text),
         },
     ),
     key(
@@ -112,7 +84,6 @@ pub(in crate::config) static SHARED: &[Key<Draft>] = &[
             add: |d, secret| d.bridge.api_keys.push(secret),
         },
     ),
-    key("tools", Kind::Tools(|d| &mut d.tools)),
     key(
         "allowed_origins",
         Kind::List {
@@ -177,14 +148,6 @@ pub(in crate::config) static SHARED: &[Key<Draft>] = &[
     ),
     // Supervision.
     key(
-        "init_timeout",
-        positive(|d: &mut Draft, time| d.bridge.timing.init_timeout = time),
-    ),
-    key(
-        "request_timeout",
-        positive(|d: &mut Draft, time| d.bridge.timing.request_timeout = time),
-    ),
-    key(
         "ping_interval",
         positive(|d: &mut Draft, time| d.bridge.timing.ping_interval = time),
     ),
@@ -222,7 +185,6 @@ pub(in crate::config) static SHARED: &[Key<Draft>] = &[
             ("end", |d| d.bridge.on_crash = OnCrash::End),
         ]),
     ),
-    key("optional", Kind::Flag(|d, flag| d.bridge.optional = flag)),
 ];
 
 const PROCESS: &[Key<Draft>] = &[
@@ -256,17 +218,3 @@ const PROCESS: &[Key<Draft>] = &[
 
 const PROGRAM: &str = "the name or path of a program (its arguments go under `args`)";
 const USER: &str = "a user's name or number";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_key_is_listed_twice_and_none_is_both_own_and_shared() {
-        let mut names: Vec<_> = OWN.iter().chain(SHARED).map(|key| key.name).collect();
-        names.sort_unstable();
-        let all = names.len();
-        names.dedup();
-        assert_eq!(names.len(), all);
-    }
-}

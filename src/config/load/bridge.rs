@@ -4,53 +4,44 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use super::super::Bridge;
-use super::super::bridge::is_name;
 use super::super::draft::Draft;
-use super::super::keys::{NAME, OWN, SHARED};
-use super::super::wording::{quote, reason};
-use super::super::yaml::{Entry, Node, Value, join};
-use super::Loader;
+use super::super::keys::{BRIDGE_OWN, BRIDGE_SHARED, REMOTE_OWN, SERVER_OWN, SERVER_SHARED};
+use super::super::wording::reason;
+use super::super::yaml::{Entry, Node, join};
+use super::{Loader, Read};
 
 impl Loader<'_> {
     pub(super) fn bridge(&mut self, entry: &Entry, defaults: Option<&Node>) -> Option<Bridge> {
         let path = join("bridges", &entry.key);
-        if !is_name(&entry.key) {
-            self.report.at(
-                entry.place,
-                &path,
-                format!("found {}, expected {NAME}", quote(&entry.key)),
-            );
+        for other in entry.node.entries() {
+            if REMOTE_OWN.iter().any(|key| key.name == other.key) {
+                let text = format!(
+                    "found `{}` without `url`; the key belongs to a remote server, remove it or give the server's `url`",
+                    other.key
+                );
+                self.report.at(other.place, join(&path, &other.key), text);
+            }
         }
-        let mut draft = Draft::new(&entry.key);
-        let mut reader = self.reader();
-        if let Some(file) = entry.node.entry("env_file") {
-            reader.env_file(&file.node, &join(&path, "env_file"));
-        } else if let Some(file) = defaults.and_then(|defaults| defaults.entry("env_file")) {
-            reader.env_file(&file.node, "defaults.env_file");
-        }
-        if let Some(defaults) = defaults {
-            reader.map(defaults, "defaults", &[SHARED], &mut draft);
-        }
-        match entry.node.value {
-            Value::Null => reader.wrong(&entry.node, &path, "a map of keys"),
-            _ => reader.map(&entry.node, &path, &[OWN, SHARED], &mut draft),
-        }
-        let variables = reader.variables;
-        let missing = reader.missing;
-        if !matches!(entry.node.value, Value::Map(_)) {
-            return None;
-        }
-        let missing = self.report_missing(missing, draft.bridge.optional.then_some(path.as_str()));
+        let Read {
+            mut draft,
+            variables,
+            cures,
+        } = self.read(
+            entry,
+            &path,
+            defaults,
+            [&[BRIDGE_OWN, SERVER_OWN], &[BRIDGE_SHARED, SERVER_SHARED]],
+        )?;
         self.check_command(entry, &path, &mut draft);
-        self.finish(entry, &path, draft, variables, missing)
+        self.finish(entry, &path, draft, variables, cures)
     }
 
-    /// Settles what the bridge runs: exactly one of `command` and `demo`.
+    /// Settles what the bridge runs: exactly one of `command` and `demo`, as there is no `url`.
     fn check_command(&mut self, entry: &Entry, path: &str, draft: &mut Draft) {
         let node = &entry.node;
         if !draft.demo {
             if node.entry("command").is_none() {
-                let text = "`command` is missing; name a program, or say `demo: true` for the built-in server";
+                let text = "`command` is missing; name a program, say `demo: true` for the built-in server, or give the `url` of a remote one";
                 self.report.at(entry.place, path, text);
             }
             return;

@@ -288,8 +288,8 @@ admin: { host: 127.0.0.1 }
 "#,
         problems: &[
             "bridges.yaml:2:3: bridges.a: `port` is missing; choose one for the bridge to listen on",
-            "bridges.yaml:3:3: bridges.b: `command` is missing; name a program, or say `demo: true` for the built-in server",
-            "bridges.yaml:4:3: bridges.c: `command` is missing; name a program, or say `demo: true` for the built-in server",
+            "bridges.yaml:3:3: bridges.b: `command` is missing; name a program, say `demo: true` for the built-in server, or give the `url` of a remote one",
+            "bridges.yaml:4:3: bridges.c: `command` is missing; name a program, say `demo: true` for the built-in server, or give the `url` of a remote one",
             "bridges.yaml:4:3: bridges.c: `port` is missing; choose one for the bridge to listen on",
             "bridges.yaml:5:1: admin: `port` is missing; choose one for the admin listener",
         ],
@@ -304,7 +304,7 @@ bridges:
         problems: &[
             "bridges.yaml:2:29: bridges.a.command: found `command` beside `demo: true`, which is a command of its own; remove one",
             "bridges.yaml:2:43: bridges.a.args: found `args` beside `demo: true`, which is a command of its own; remove one",
-            "bridges.yaml:3:3: bridges.b: `command` is missing; name a program, or say `demo: true` for the built-in server",
+            "bridges.yaml:3:3: bridges.b: `command` is missing; name a program, say `demo: true` for the built-in server, or give the `url` of a remote one",
         ],
     },
 ];

@@ -16,6 +16,7 @@ pub(super) struct Draft {
     pub(super) demo: bool,
     pub(super) inherit: Inherit,
     pub(super) env: BTreeMap<String, String>,
+    pub(super) headers_to_env: BTreeMap<String, String>,
     pub(super) tools: Globs,
     pub(super) remote: RemoteDraft,
 }
@@ -109,6 +110,7 @@ impl Draft {
             demo: false,
             inherit: Inherit::default(),
             env: BTreeMap::new(),
+            headers_to_env: BTreeMap::new(),
             tools: Globs::default(),
             remote: RemoteDraft::default(),
         }

@@ -140,7 +140,13 @@ fn every_key_arrives() {
         start_wait: 0s
         restart: on_failure
         on_crash: end
+        headers_to_env: { X-Api-Key: API_KEY, team: TEAM }
         optional: true",
+    );
+    let headers = [("team", "TEAM"), ("x-api-key", "API_KEY")];
+    assert_eq!(
+        a.headers_to_env,
+        headers.map(|(n, v)| (n.to_owned(), v.to_owned()))
     );
     assert_eq!(a.aliases, ["b", "c"]);
     assert_eq!(a.command.args, ["-v", "1.10", "yes", "x y"]);
@@ -221,10 +227,11 @@ fn maps_of_defaults_merge_and_everything_else_is_replaced() {
   env: { A: 1, B: 2 }
   limits: { nice: 1, open_files: 64 }
   tools: { allow: [x], deny: [y] }
+  headers_to_env: { x-a: A, x-b: B }
   api_keys: [k]
 bridges:
   a: { port: 1, command: cat }
-  b: { port: 2, command: cat, env: { B: 3 }, limits: { nice: 2 }, tools: { allow: [z] }, api_keys: [] }",
+  b: { port: 2, command: cat, env: { B: 3 }, limits: { nice: 2 }, headers_to_env: { X-B: C }, tools: { allow: [z] }, api_keys: [] }",
     )
     .config;
     let [a, b] = &config.bridges[..] else {
@@ -247,6 +254,11 @@ bridges:
             && !b.tools.permits("y")
     );
     assert_eq!((a.api_keys.len(), b.api_keys.len()), (1, 0));
+    let headers = [("x-a", "A"), ("x-b", "C")];
+    assert_eq!(
+        b.headers_to_env,
+        headers.map(|(n, v)| (n.to_owned(), v.to_owned()))
+    );
 }
 
 #[test]

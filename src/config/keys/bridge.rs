@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::check::{authority, filled, host, origin, url, user, variable};
+use super::super::check::{authority, filled, header, host, origin, url, user, variable};
 use super::super::draft::Draft;
 use super::super::{Isolation, OnCrash, Restart};
 use super::{AUTHORITY, HOST, Key, Kind, Names, ORIGIN, URL, count, key, message, port, positive};
@@ -111,6 +111,20 @@ pub(in crate::config) static BRIDGE_SHARED: &[Key<Draft>] = &[
         Kind::Text {
             expected: URL,
             set: |d, text| url(&text).map(|url| d.bridge.public_url = Some(url)),
+        },
+    ),
+    key(
+        "headers_to_env",
+        Kind::Texts {
+            example: "a map of headers to variables, such as `{ x-api-key: API_KEY }`",
+            names: Names {
+                of: "the name of a header",
+                read: header,
+            },
+            of: "the name of a variable",
+            set: |d, name, value| {
+                variable(&value).map(|value| drop(d.headers_to_env.insert(name, value)))
+            },
         },
     ),
     // Sessions and instances.

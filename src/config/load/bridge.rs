@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use super::super::Bridge;
 use super::super::draft::Draft;
 use super::super::keys::{BRIDGE_OWN, BRIDGE_SHARED, REMOTE_OWN, SERVER_OWN, SERVER_SHARED};
 use super::super::wording::reason;
 use super::super::yaml::{Entry, Node, join};
+use super::super::{Bridge, Isolation};
 use super::{Loader, Read};
 
 impl Loader<'_> {
@@ -83,6 +83,8 @@ impl Loader<'_> {
         env.extend(draft.env.into_iter().map(os));
         bridge.command.env = env.into_iter().collect();
         bridge.command.cwd = bridge.command.cwd.map(|cwd| self.base.join(cwd));
+        bridge.headers_to_env = draft.headers_to_env.into_iter().collect();
+        self.check_headers_to_env(entry, path, &bridge);
         bridge.tools = self.filter(draft.tools, &entry.node, path);
         if let Some(program) = draft.program {
             bridge.command.program = program.into();
@@ -110,6 +112,21 @@ impl Loader<'_> {
             self.warn_open(bridge.listen, &join(path, "port"), port.node.place);
         }
         Some(bridge)
+    }
+
+    /// What a client's header puts into the environment of a server is for that client alone.
+    fn check_headers_to_env(&mut self, entry: &Entry, path: &str, bridge: &Bridge) {
+        if bridge.headers_to_env.is_empty() || bridge.isolation != Isolation::Shared {
+            return;
+        }
+        // When both are in `defaults`, the bridge is where they can be told apart.
+        let (place, key) = ["headers_to_env", "isolation"]
+            .into_iter()
+            .find_map(|key| Some((entry.node.entry(key)?.place, join(path, key))))
+            .unwrap_or((entry.place, path.to_owned()));
+        let text = "`headers_to_env` needs an instance for each client that sends the headers, and `isolation` is `shared`; say \
+                    `isolation: auto` or `session`, or remove `headers_to_env`";
+        self.report.at(place, key, text);
     }
 
     /// A command that isn't there is a cure to show or a failure to come, but never an error of the file.

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{
-    Bridge, Command, Config, Environment, Isolation, Listen, Loaded, LogFormat, OnCrash, Restart,
-    Timing,
+    Bridge, Command, Config, Environment, Gateway, Isolation, Listen, Loaded, LogFormat, Model,
+    OnCrash, Provider, Restart, Timing,
 };
 
 /// Loads `yaml` from a directory that holds `files` with mode 0600.
@@ -91,6 +91,15 @@ fn the_file_in_the_repository_loads_where_nothing_is_installed() {
          start anew; command `postgres-mcp` not found on PATH (/nowhere); install it or set its full path, then reload"
     );
     assert!(config.bridges[2].unavailable.is_some());
+    let mock = Model {
+        name: "gpt-4o-mock".to_owned(),
+        provider: Provider::Mock,
+    };
+    let gateway = Gateway {
+        models: vec![mock],
+        ..Gateway::new()
+    };
+    assert_eq!(config.gateway, Some(gateway));
     assert_eq!(warnings, []);
 }
 

@@ -11,4 +11,5 @@ mod catalogue;
 mod execute;
 mod openai;
 mod rounds;
+mod selection;
 mod upstream;

@@ -14,5 +14,6 @@ mod names;
 mod offer;
 mod openai;
 mod rounds;
+mod selection;
 mod server;
 mod upstream;

@@ -13,6 +13,7 @@ mod execute;
 mod names;
 mod offer;
 mod openai;
+mod responses;
 mod rounds;
 mod selection;
 mod server;

@@ -1,0 +1,35 @@
+//! Ids of a response and its items: unguessable, and the same for an item from its first event to its last.
+
+/// The ids of one response.
+#[derive(Debug)]
+pub(super) struct Ids {
+    base: u128,
+    next: u32,
+}
+
+impl Ids {
+    /// Ids that nobody has had yet.
+    pub(super) fn random() -> Ids {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)
+            .expect("the system's random generator works from early boot on");
+        Ids::from(u128::from_ne_bytes(bytes))
+    }
+
+    /// The id of the response.
+    pub(super) fn response(&self) -> String {
+        format!("resp_{:032x}", self.base)
+    }
+
+    /// An id for the next item.
+    pub(super) fn item(&mut self, prefix: &str) -> String {
+        self.next += 1;
+        format!("{prefix}_{:032x}{:04x}", self.base, self.next)
+    }
+}
+
+impl From<u128> for Ids {
+    fn from(base: u128) -> Ids {
+        Ids { base, next: 0 }
+    }
+}

@@ -86,12 +86,6 @@ impl Catalogue {
         self.snapshot.clone()
     }
 
-    /// The servers behind it, in the order of the configuration.
-    pub(crate) fn servers(&self) -> Vec<Server> {
-        let stalls = self.stalls.borrow();
-        stalls.iter().map(|stall| stall.server.clone()).collect()
-    }
-
     /// The server of this name.
     pub(crate) fn server(&self, name: &str) -> Option<Server> {
         let stalls = self.stalls.borrow();
@@ -206,9 +200,6 @@ impl Standing {
             instructions: offer.listing.instructions.clone(),
             presence: offer.presence.clone(),
             tools,
-            subscribes: offer.listing.subscribes,
-            completes: offer.listing.completes,
-            logs: offer.listing.logs,
         }
     }
 

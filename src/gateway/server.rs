@@ -31,6 +31,8 @@ pub(crate) enum Link {
 pub(crate) enum Health {
     /// It can; the number grows with each start.
     Ready(u64),
+    /// Not yet.
+    Starting,
     /// It can't, for this reason.
     Down(String),
     /// It never will again.
@@ -178,6 +180,9 @@ fn health_of(status: &Status) -> Health {
     }
     if status.phase == bridge::Phase::Stopped {
         return Health::Gone;
+    }
+    if status.phase == bridge::Phase::Starting {
+        return Health::Starting;
     }
     let why = status.cure.clone().or_else(|| {
         let last = status.last_exit.as_ref()?;

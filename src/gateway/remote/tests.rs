@@ -552,3 +552,60 @@ async fn an_optional_server_without_its_variable_is_not_spoken_with() {
     );
     assert_eq!(server.seen_since(), [""; 0]);
 }
+
+#[tokio::test]
+async fn every_request_is_answered_once_whatever_happens_to_the_server() {
+    for transport in [0, 1] {
+        let server = Server::start(Script::default());
+        let remote = start(both(&server)[transport].clone());
+        ready(&remote).await;
+        let mut clients: Vec<Client> = (0..4).map(|_| Client::of(&remote)).collect();
+        for client in &clients {
+            for id in 0..128 {
+                client.call(id, ["echo", "stall", "fail", "cut"][id as usize % 4]);
+                if id % 16 == 1 {
+                    client.send(&format!(
+                        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+                    ));
+                }
+            }
+        }
+        let mut first = Some(clients[0].next().await);
+        server.vanish().await;
+        for client in &mut clients {
+            let mut ids = Vec::new();
+            while ids.len() < 128 {
+                let (kind, text) = match first.take() {
+                    Some(first) => first,
+                    None => client.next().await,
+                };
+                assert!(kind.ends_a_request(), "{kind:?} {text}");
+                let answer: Value = serde_json::from_str(&text).unwrap();
+                ids.push(answer["id"].as_u64().unwrap());
+            }
+            ids.sort_unstable();
+            assert_eq!(ids, (0..128).collect::<Vec<_>>(), "each is answered once");
+            client.ask(1000, "ping", "{}");
+            assert_eq!(
+                client.answer().await["id"],
+                1000,
+                "and nothing is left over"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_has_so_many_requests_in_flight_and_no_more() {
+    let server = Server::start(Script::default());
+    let remote = start(settings(server.url("/mcp")));
+    ready(&remote).await;
+    let mut client = Client::of(&remote);
+    for id in 0..=128 {
+        client.call(id, "stall");
+    }
+    let (kind, text) = client.next().await;
+    assert_eq!(kind, DeliveryKind::Refusal(Refusal::TooManyInFlight));
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(answer["id"], 128);
+}

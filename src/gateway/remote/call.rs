@@ -30,7 +30,7 @@ pub(super) struct Call {
     pub(super) cancelled: CancellationToken,
     pub(super) in_flight: Arc<InFlight>,
     pub(super) then: Then,
-    /// Of a subscription or its end.
+    /// Of a subscription, or of its end.
     pub(super) turn: Option<Turn>,
 }
 
@@ -39,8 +39,8 @@ pub(super) struct Call {
 pub(super) enum Then {
     /// Nothing.
     Nothing,
-    /// A subscription.
-    Subscribed(Arc<str>),
+    /// A subscription, to the URI of its turn.
+    Subscribed,
     /// The server was told this level.
     LevelSet(Level),
     /// A list of tools, which the settings may shorten.
@@ -57,7 +57,7 @@ enum End {
 
 impl Call {
     /// Sends it, waits for its end and delivers that.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let end = self.end().await;
         self.settle(&end);
         let id = self.message.id().unwrap_or_default();
@@ -80,7 +80,7 @@ impl Call {
         if let Some(turn) = &self.turn {
             tokio::select! {
                 () = self.cancelled.cancelled() => return End::Cancelled,
-                () = turn.before.cancelled() => {}
+                () = turn.comes() => {}
             }
         }
         let link = tokio::select! {
@@ -196,42 +196,42 @@ impl Call {
 
     /// Tells the server that the answer is not wanted any more; the client doesn't wait for that.
     fn take_back(&self, handle: RequestHandle<RoleClient>, reason: &'static str) {
-        self.line.tasks.spawn(async move {
+        self.line.spawn(async move {
             // A server that can't be told will see the connection end.
             let _told = timeout(CANCEL, handle.cancel(Some(reason.to_owned()))).await;
         });
     }
 
     /// What the end means to the connection.
-    fn settle(&self, end: &End) {
+    fn settle(&mut self, end: &End) {
         let (session, k) = (self.listener.session, self.token);
         let ok = matches!(end, End::Answer(answer) if answer.envelope().result.is_some());
         let known = matches!(end, End::Answer(_) | End::Refused(..));
         let mut seats = self.line.seats();
         seats.call_ended(k);
-        let given_up = match &self.then {
-            Then::Subscribed(uri) => {
-                let subscriptions = &mut seats.subscriptions;
-                let nobody = if ok {
-                    subscriptions.granted(session, uri, k);
+        let mut given_up = Vec::new();
+        if let Some(turn) = self.turn.take() {
+            let uri = turn.uri.clone();
+            seats.end_turn(turn);
+            let subscriptions = &mut seats.subscriptions;
+            let nobody = match self.then {
+                Then::Subscribed if ok => {
+                    subscriptions.granted(session, &uri, k);
                     false
-                } else if known {
-                    subscriptions.refused(session, uri, k)
-                } else {
-                    subscriptions.given_up(session, uri, k)
-                };
-                nobody.then(|| uri.clone())
+                }
+                Then::Subscribed if known => subscriptions.refused(session, &uri, k),
+                Then::Subscribed => subscriptions.given_up(session, &uri, k),
+                _ => false,
+            };
+            if nobody {
+                given_up.push(seats.take_turn(uri));
             }
-            Then::LevelSet(_) if !ok => {
-                seats.level_in_doubt();
-                None
-            }
-            _ => None,
-        };
-        drop(seats);
-        if let Some(uri) = given_up {
-            self.line.unsubscribe(&uri);
         }
+        if matches!(self.then, Then::LevelSet(_)) && !ok {
+            seats.level_in_doubt();
+        }
+        drop(seats);
+        self.line.unsubscribe(given_up);
     }
 
     /// The server's answer under the client's id.

@@ -12,6 +12,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use rmcp::RoleClient;
 use rmcp::model::{ClientRequest, PingRequest};
 use rmcp::service::{Peer, PeerRequestOptions, ServiceError};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::connect::connect;
-use super::seats::{Seats, Wishes};
+use super::seats::{Seats, Turn, Wishes};
 use super::wire::Original;
 use super::{Fault, Standing};
 use crate::backoff::{Backoff, Jitter};
@@ -79,6 +80,7 @@ pub(super) struct Line {
     wanted: Notify,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
+    runtime: Handle,
 }
 
 /// What is noticed below rmcp.
@@ -136,6 +138,7 @@ impl Line {
             wanted: Notify::new(),
             stop,
             tasks: tasks.clone(),
+            runtime: Handle::current(),
         });
         match cure {
             Some(cure) => line.publish(Reach::Unavailable { cure }),
@@ -229,35 +232,47 @@ impl Line {
         }
     }
 
-    /// Sends a request of our own, in the background, and looks at nothing of its answer.
-    pub(super) fn tell(
-        self: &Arc<Line>,
-        link: &Link,
-        method: &'static str,
-        params: serde_json::Value,
-    ) {
+    /// Tells the server, if it is there, that nobody is subscribed any more.
+    pub(super) fn unsubscribe(self: &Arc<Line>, turns: Vec<Turn>) {
+        let reach = self.reach.borrow().clone();
+        match reach {
+            Reach::Up(link) => self.tell(&link, "resources/unsubscribe", turns),
+            _ => self.end_turns(turns),
+        }
+    }
+
+    /// Has the server told of subscriptions or their end, one after the other, in the background.
+    fn tell(self: &Arc<Line>, link: &Link, method: &'static str, turns: Vec<Turn>) {
+        if turns.is_empty() {
+            return;
+        }
         let (line, link) = (self.clone(), link.clone());
-        self.tasks.spawn(async move {
-            let told = tell(&link.peer, method, &params);
-            tokio::select! {
-                told = timeout(OWN, told) => if !matches!(told, Ok(Ok(()))) {
-                    debug!(server = line.name(), method, "a remote server was not told");
-                },
-                () = link.lost.cancelled() => {}
+        self.spawn(async move {
+            for turn in turns {
+                let params = serde_json::json!({ "uri": *turn.uri });
+                let telling = async {
+                    turn.comes().await;
+                    tell(&line, &link, method, &params).await;
+                };
+                tokio::select! {
+                    () = telling => {}
+                    () = link.lost.cancelled() => {}
+                }
+                line.seats().end_turn(turn);
             }
         });
     }
 
-    /// Tells the server, if it is there, that nobody is subscribed to `uri` any more.
-    pub(super) fn unsubscribe(self: &Arc<Line>, uri: &str) {
-        let reach = self.reach.borrow().clone();
-        if let Reach::Up(link) = reach {
-            self.tell(
-                &link,
-                "resources/unsubscribe",
-                serde_json::json!({ "uri": uri }),
-            );
+    fn end_turns(&self, turns: Vec<Turn>) {
+        let mut seats = self.seats();
+        for turn in turns {
+            seats.end_turn(turn);
         }
+    }
+
+    /// Spawns a task that may outlive whoever began it, wherever that is.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
     }
 
     fn away(&self, reason: &str, retry_after: Duration) -> Turned {
@@ -385,18 +400,18 @@ impl Line {
             version,
             "remote server is ready"
         );
-        let Wishes { level, uris } = self.seats().wishes();
+        let Wishes {
+            level,
+            subscriptions,
+        } = self.seats().wishes();
         if let Some(level) = level {
-            let params = serde_json::json!({ "level": level.name() });
-            self.tell(link, "logging/setLevel", params);
+            let (line, link) = (self.clone(), link.clone());
+            self.spawn(async move {
+                let params = serde_json::json!({ "level": level.name() });
+                tell(&line, &link, "logging/setLevel", &params).await;
+            });
         }
-        for uri in uris {
-            self.tell(
-                link,
-                "resources/subscribe",
-                serde_json::json!({ "uri": *uri }),
-            );
-        }
+        self.tell(link, "resources/subscribe", subscriptions);
         self.reach.send_replace(Reach::Up(link.clone()));
         self.standing.send_replace(ready(&link.peer, *generation));
     }
@@ -451,12 +466,8 @@ fn ready(peer: &Peer<RoleClient>, generation: u64) -> Standing {
     }
 }
 
-/// One request of our own, to its answer.
-async fn tell(
-    peer: &Peer<RoleClient>,
-    method: &str,
-    params: &serde_json::Value,
-) -> Result<(), ServiceError> {
+/// One request of our own, to its answer, which nobody looks at.
+async fn tell(line: &Line, link: &Link, method: &'static str, params: &serde_json::Value) {
     let text = serde_json::json!({ "jsonrpc": "2.0", "id": 0, "method": method, "params": params });
     let message =
         Message::parse(text.to_string().into()).expect("a request of our own is well formed");
@@ -465,5 +476,8 @@ async fn tell(
         token: 0,
         level: None,
     };
-    peer.send_request(original.into_request()).await.map(drop)
+    let asking = link.peer.send_request(original.into_request());
+    if !matches!(timeout(OWN, asking).await, Ok(Ok(_))) {
+        debug!(server = line.name(), method, "a remote server was not told");
+    }
 }

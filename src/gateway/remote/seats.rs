@@ -23,8 +23,9 @@ pub(super) struct Seats {
     pub(super) subscriptions: Subscriptions,
     /// The level that the server was told, unless it is unknown whether it listened.
     told: Option<Level>,
-    /// Ends when the last subscription request that was sent is over.
-    last_turn: CancellationToken,
+    /// By URI, the last request about its subscription that was accepted, and what ends when that is over.
+    turns: HashMap<Arc<str>, (u64, CancellationToken)>,
+    next_turn: u64,
 }
 
 #[derive(Debug)]
@@ -44,33 +45,41 @@ pub(super) struct Listener {
     pub(super) heard: Notify,
 }
 
-/// The place of a subscription request among the others of its connection: the server gets them in order.
+/// The place of a subscription, or its end, among the others of its URI: the server gets them in order.
 #[derive(Debug)]
 pub(super) struct Turn {
-    /// Ends when it is this one's.
-    pub(super) before: CancellationToken,
-    /// Held until it is over.
-    _done: DropGuard,
+    pub(super) uri: Arc<str>,
+    number: u64,
+    before: Option<CancellationToken>,
+    _over: DropGuard,
+}
+
+impl Turn {
+    /// Waits until it has come.
+    pub(super) async fn comes(&self) {
+        if let Some(before) = &self.before {
+            before.cancelled().await;
+        }
+    }
 }
 
 /// What a server that is spoken with anew has to be told.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Wishes {
     pub(super) level: Option<Level>,
-    pub(super) uris: Vec<Arc<str>>,
+    pub(super) subscriptions: Vec<Turn>,
 }
 
 impl Seats {
     pub(super) fn new(exclusive: bool) -> Seats {
-        let last_turn = CancellationToken::new();
-        last_turn.cancel();
         Seats {
             exclusive,
             sessions: HashMap::new(),
             calls: HashMap::new(),
             subscriptions: Subscriptions::default(),
             told: None,
-            last_turn,
+            turns: HashMap::new(),
+            next_turn: 0,
         }
     }
 
@@ -83,11 +92,15 @@ impl Seats {
         self.sessions.insert(session, Seat { outlet, level });
     }
 
-    /// The session is over. Returns the URIs that nobody is subscribed to any more.
+    /// The session is over. Returns turns to end the subscriptions that nobody has any more.
     #[must_use]
-    pub(super) fn close(&mut self, session: SessionKey) -> Vec<Arc<str>> {
+    pub(super) fn close(&mut self, session: SessionKey) -> Vec<Turn> {
         self.sessions.remove(&session);
-        self.subscriptions.close(session)
+        let given_up = self.subscriptions.close(session);
+        given_up
+            .into_iter()
+            .map(|uri| self.take_turn(uri))
+            .collect()
     }
 
     pub(super) fn call_began(&mut self, token: u64, listener: Arc<Listener>) {
@@ -103,11 +116,23 @@ impl Seats {
         self.calls.len()
     }
 
-    pub(super) fn take_turn(&mut self) -> Turn {
-        let own = CancellationToken::new();
+    pub(super) fn take_turn(&mut self, uri: Arc<str>) -> Turn {
+        let over = CancellationToken::new();
+        self.next_turn += 1;
+        let number = self.next_turn;
+        let before = self.turns.insert(uri.clone(), (number, over.clone()));
         Turn {
-            before: std::mem::replace(&mut self.last_turn, own.clone()),
-            _done: own.drop_guard(),
+            uri,
+            number,
+            before: before.map(|(_, over)| over),
+            _over: over.drop_guard(),
+        }
+    }
+
+    pub(super) fn end_turn(&mut self, turn: Turn) {
+        let last = self.turns.get(&turn.uri).map(|(number, _)| *number);
+        if last == Some(turn.number) {
+            self.turns.remove(&turn.uri);
         }
     }
 
@@ -141,9 +166,10 @@ impl Seats {
     #[must_use]
     pub(super) fn wishes(&mut self) -> Wishes {
         self.told = self.most_verbose();
+        let uris = self.subscriptions.granted_uris();
         Wishes {
             level: self.told,
-            uris: self.subscriptions.granted_uris(),
+            subscriptions: uris.into_iter().map(|uri| self.take_turn(uri)).collect(),
         }
     }
 
@@ -218,4 +244,104 @@ impl Seats {
 fn push(mailbox: &Mailbox, body: Body) {
     let kind = DeliveryKind::Notification;
     mailbox.push(Delivery { kind, body });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sessions 1 and 2, who want log lines from `warning` and from `debug`.
+    fn two() -> (Seats, [Arc<Mailbox>; 2]) {
+        let mut seats = Seats::new(false);
+        let outlets = [(); 2].map(|()| Mailbox::new(&Arc::default()));
+        for (session, outlet) in [1, 2].into_iter().zip(&outlets) {
+            seats.open(SessionKey(session), outlet.clone());
+        }
+        assert_eq!(
+            seats.wants_level(SessionKey(1), Level::Warning),
+            Some(Level::Warning)
+        );
+        assert_eq!(
+            seats.wants_level(SessionKey(2), Level::Debug),
+            Some(Level::Debug),
+            "the server is told the most verbose"
+        );
+        assert_eq!(seats.wants_level(SessionKey(1), Level::Warning), None);
+        (seats, outlets)
+    }
+
+    fn call(seats: &mut Seats, token: u64, session: u64) {
+        let listener = Listener {
+            session: SessionKey(session),
+            address: Mailbox::new(&Arc::default()),
+            token: None,
+            heard: Notify::new(),
+        };
+        seats.call_began(token, Arc::new(listener));
+    }
+
+    fn notice(seats: &Seats, method: &str, params: &str) {
+        let text = format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#);
+        seats.notice(&Message::parse(text.into()).unwrap());
+    }
+
+    /// How many notifications each outlet has.
+    async fn counts(outlets: [Arc<Mailbox>; 2]) -> [usize; 2] {
+        let mut counts = [0; 2];
+        for (outlet, count) in outlets.iter().zip(&mut counts) {
+            outlet.close();
+            let mut reader = outlet.reader();
+            while reader.next().await.is_some() {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
+    #[tokio::test]
+    async fn a_log_line_goes_to_nobody_but_its_owner() {
+        let (mut seats, outlets) = two();
+        let info = r#"{"level":"info","data":1}"#;
+        let error = r#"{"level":"error","data":1}"#;
+        notice(&seats, "notifications/message", error);
+        call(&mut seats, 1, 1);
+        notice(&seats, "notifications/message", info);
+        notice(&seats, "notifications/message", error);
+        call(&mut seats, 2, 2);
+        notice(&seats, "notifications/message", error);
+        seats.call_ended(1);
+        notice(&seats, "notifications/message", info);
+        notice(&seats, "notifications/message", error);
+        assert_eq!(counts(outlets).await, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_changed_list_concerns_everybody_and_the_unknown_nobody() {
+        let (seats, outlets) = two();
+        notice(&seats, "notifications/prompts/list_changed", "{}");
+        notice(&seats, "notifications/x", "{}");
+        notice(
+            &seats,
+            "notifications/resources/updated",
+            r#"{"uri":"a:b"}"#,
+        );
+        assert_eq!(counts(outlets).await, [1, 1]);
+    }
+
+    #[test]
+    fn subscriptions_of_one_uri_take_turns() {
+        let (mut seats, _) = two();
+        let first = seats.take_turn("a:b".into());
+        let second = seats.take_turn("a:b".into());
+        let other = seats.take_turn("a:c".into());
+        assert!(first.before.is_none() && other.before.is_none());
+        let before = second.before.clone().unwrap();
+        assert!(!before.is_cancelled());
+        seats.end_turn(first);
+        assert!(before.is_cancelled());
+        assert_eq!(seats.turns.len(), 2);
+        seats.end_turn(second);
+        seats.end_turn(other);
+        assert!(seats.turns.is_empty());
+    }
 }

@@ -114,7 +114,7 @@ impl Session {
             then,
             turn,
         };
-        self.line.tasks.spawn(Box::pin(call.run()));
+        self.line.spawn(Box::pin(call.run()));
     }
 
     fn judge(&self, message: &Message, token: u64) -> Verdict {
@@ -190,7 +190,8 @@ impl Session {
         let subscriptions = &mut seats.subscriptions;
         let Some(call) = asked else {
             if subscriptions.leave(self.key, &uri) {
-                return Verdict::Forward(Then::Nothing, Some(seats.take_turn()));
+                let turn = seats.take_turn(uri.into());
+                return Verdict::Forward(Then::Nothing, Some(turn));
             }
             return Verdict::AnswerHere;
         };
@@ -202,7 +203,8 @@ impl Session {
             return Verdict::AnswerHere;
         }
         subscriptions.asked(self.key, &uri, call);
-        Verdict::Forward(Then::Subscribed(uri), Some(seats.take_turn()))
+        let turn = seats.take_turn(uri);
+        Verdict::Forward(Then::Subscribed, Some(turn))
     }
 
     fn notification(&self, message: &Message) {
@@ -220,9 +222,7 @@ impl Drop for Session {
         self.over.cancel();
         self.outlet.close();
         let given_up = self.line.seats().close(self.key);
-        for uri in given_up {
-            self.line.unsubscribe(&uri);
-        }
+        self.line.unsubscribe(given_up);
     }
 }
 

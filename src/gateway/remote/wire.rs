@@ -15,6 +15,7 @@ use rmcp::model::{
     ClientJsonRpcMessage, ClientRequest, CustomNotification, CustomRequest, JsonRpcRequest,
     ServerNotification, ServerResult,
 };
+use tracing::debug;
 
 use crate::jsonrpc::{Edit, Kind, Message};
 use crate::mcp::Level;
@@ -82,7 +83,9 @@ pub(super) fn is_greeting(message: &ClientJsonRpcMessage) -> bool {
 /// A text of the server as rmcp is to read it; `None` when it is no JSON-RPC message. The answer to a `greeting` stays as
 /// it is.
 pub(super) fn inward(text: Bytes, greeting: bool) -> Option<String> {
-    let message = Message::parse_lossy(text).ok()?;
+    let message = Message::parse_lossy(text)
+        .inspect_err(|error| debug!(%error, "a remote server said what is no message"))
+        .ok()?;
     let whole = || std::str::from_utf8(message.text()).expect("a Message is UTF-8");
     let quoted = || serde_json::to_string(whole()).expect("a string always serialises");
     Some(match message.kind() {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use rmcp::RoleClient;
 use rmcp::model::ServerResult;
 use rmcp::service::{PeerRequestOptions, RequestHandle, ServiceError};
-use tokio::sync::oneshot::error::RecvError;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -110,7 +109,10 @@ impl Call {
             () = link.lost.cancelled() => self.lost(),
             handle = asking => match handle {
                 Ok(handle) => self.answered(handle, &link).await,
-                Err(_) => self.lost(),
+                Err(_) => {
+                    link.lost.cancelled().await;
+                    self.lost()
+                }
             },
         }
     }
@@ -123,7 +125,14 @@ impl Call {
         loop {
             tokio::select! {
                 biased;
-                answer = &mut handle.rx => return self.read(answer),
+                answer = &mut handle.rx => match answer {
+                    Ok(answer) => return self.read(answer),
+                    // The connection has ended, and the task that keeps it is about to say why.
+                    Err(_) => {
+                        link.lost.cancelled().await;
+                        return self.lost();
+                    }
+                },
                 () = self.cancelled.cancelled() => {
                     self.take_back(handle, "cancelled by the client");
                     return End::Cancelled;
@@ -145,23 +154,23 @@ impl Call {
         }
     }
 
-    fn read(&self, answer: Result<Result<ServerResult, ServiceError>, RecvError>) -> End {
-        let error = match answer {
-            Ok(Ok(result)) => {
-                return match wire::answer(result) {
-                    Some(answer) => End::Answer(answer),
-                    None => self.failed(&Fault::NotMcp {
-                        what: "something else than an answer".to_owned(),
-                    }),
-                };
+    fn read(&self, answer: Result<ServerResult, ServiceError>) -> End {
+        match answer {
+            Ok(result) => match wire::answer(result) {
+                Some(answer) => End::Answer(answer),
+                None => self.failed(&Fault::NotMcp {
+                    what: "something else than an answer".to_owned(),
+                }),
+            },
+            // Only the stream that it would have come on, perhaps.
+            Err(ServiceError::TransportClosed) => {
+                self.line.doubt();
+                self.lost()
             }
-            Ok(Err(error)) => error,
-            Err(_) => ServiceError::TransportClosed,
-        };
-        self.line.doubt();
-        match error {
-            ServiceError::TransportClosed => self.lost(),
-            error => self.failed(&Fault::of_service(&error)),
+            Err(error) => {
+                self.line.doubt();
+                self.failed(&Fault::of_service(&error))
+            }
         }
     }
 

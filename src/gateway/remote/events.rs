@@ -10,6 +10,7 @@ use sse_stream::{Error, Sse};
 
 use super::wire::inward;
 use super::{Fault, MAX_MESSAGE};
+use crate::jsonrpc::{ErrorObject, code};
 
 /// The events of one HTTP response. Ends after its first error.
 #[derive(Debug)]
@@ -72,6 +73,8 @@ pub(super) struct Messages {
     pub(super) events: EventStream,
     /// Whether the answer to the handshake comes here.
     pub(super) greeting: bool,
+    /// The JSON text of the id of the request that is answered here.
+    pub(super) asked: Option<Vec<u8>>,
 }
 
 impl Stream for Messages {
@@ -87,6 +90,13 @@ impl Stream for Messages {
                     .data
                     .and_then(|data| inward(data.into(), this.greeting));
                 Ok(event)
+            }
+            // The request ends with it; rmcp would say no more than that its stream ended.
+            Err(Fault::TooLarge) if this.asked.is_some() => {
+                let text = format!("the remote server {}", Fault::TooLarge);
+                let error = ErrorObject::new(code::TOO_LARGE, text);
+                let answer = error.response(this.asked.as_deref());
+                Ok(Sse::default().data(inward(answer, false).unwrap_or_default()))
             }
             Err(fault) => Err(Error::Body(Box::new(fault))),
         }))

@@ -39,7 +39,7 @@ pub(super) struct Http {
     client: Client,
     /// The client's own headers are among those that are sent.
     own_headers: bool,
-    signals: Arc<Signals>,
+    pub(super) signals: Arc<Signals>,
 }
 
 impl Http {
@@ -139,7 +139,15 @@ impl Http {
         let session = session.and_then(|session| session.to_str().ok().map(str::to_owned));
         if is(&response, EVENT_STREAM) {
             let events = EventStream::of(response);
-            let messages = Messages { events, greeting };
+            let asked = match message {
+                ClientJsonRpcMessage::Request(request) => serde_json::to_vec(&request.id).ok(),
+                _ => None,
+            };
+            let messages = Messages {
+                events,
+                greeting,
+                asked,
+            };
             return Ok(StreamableHttpPostResponse::Sse(Box::pin(messages), session));
         }
         if !is(&response, JSON) {
@@ -256,6 +264,7 @@ impl StreamableHttpClient for Http {
             return Ok(Box::pin(Messages {
                 events,
                 greeting: false,
+                asked: None,
             }));
         }
         if status.is_server_error() {

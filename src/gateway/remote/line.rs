@@ -88,12 +88,22 @@ pub(super) struct Line {
 pub(super) struct Signals {
     doubt: Notify,
     greetings: watch::Sender<u64>,
+    fault: Mutex<Option<Fault>>,
 }
 
 impl Signals {
     /// The connection may be lost.
     pub(super) fn doubt(&self) {
         self.doubt.notify_one();
+    }
+
+    /// The connection ended, and why.
+    pub(super) fn broke(&self, fault: Fault) {
+        *self.fault() = Some(fault);
+    }
+
+    fn fault(&self) -> MutexGuard<'_, Option<Fault>> {
+        self.fault.lock().expect("no code panics while it holds it")
     }
 
     /// A handshake is done; rmcp repeats it by itself when the server has ended the session.
@@ -380,8 +390,9 @@ impl Line {
             }
         };
         end.cancel();
+        let why = self.signals.fault().take();
         Some(Lost {
-            fault,
+            fault: why.unwrap_or(fault),
             lasted: began.elapsed(),
             link: Some(link),
         })

@@ -84,7 +84,13 @@ impl Transport<RoleClient> for Sse {
     /// Nothing is lost when the future is dropped.
     async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
         loop {
-            let event = self.events.next().await?.ok()?;
+            let event = match self.events.next().await? {
+                Ok(event) => event,
+                Err(fault) => {
+                    self.http.signals.broke(fault);
+                    return None;
+                }
+            };
             let is_message = matches!(event.event.as_deref(), None | Some("" | "message"));
             if let Some(message) = event
                 .data

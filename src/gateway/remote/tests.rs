@@ -463,6 +463,31 @@ async fn a_clients_headers_reach_only_its_own_connection() {
 }
 
 #[tokio::test]
+async fn a_clients_wrong_headers_are_its_own_affair() {
+    let server = Server::start(Script {
+        key: Some("Bearer right"),
+        ..Script::default()
+    });
+    let mut settings = settings(server.url("/mcp"));
+    settings.auth = Some(Auth::Authorization(Secret::new("Bearer right".to_owned())));
+    let remote = start(settings);
+    let wrong = HeaderValue::from_static("Bearer wrong");
+    let mut client = Client::with(&remote, vec![(reqwest::header::AUTHORIZATION, wrong)]);
+    client.call(1, "echo");
+    let (kind, text) = client.next().await;
+    assert!(matches!(
+        kind,
+        DeliveryKind::Refusal(Refusal::Unavailable { .. })
+    ));
+    let want =
+        "the remote server n8n refused the credentials that the client sent for it (HTTP 401)";
+    assert!(text.contains(want), "{text}");
+    let mut other = Client::of(&remote);
+    other.call(1, "echo");
+    assert_eq!(other.answer().await["id"], 1);
+}
+
+#[tokio::test]
 async fn a_big_result_passes() {
     for transport in [0, 1] {
         let server = Server::start(Script::default());
@@ -471,6 +496,43 @@ async fn a_big_result_passes() {
         client.call(1, "big");
         let answer = client.answer().await;
         assert_eq!(answer["result"]["content"].as_str().unwrap().len(), BIG);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_ends_its_call() {
+    let server = Server::start(Script::default());
+    let said = "sent a message of more than 16777216 bytes";
+    let [http, sse] = both(&server).map(start);
+    for (remote, tool, code, want) in [
+        (
+            &http,
+            "huge",
+            -31003,
+            format!("the remote server n8n {said}"),
+        ),
+        (
+            &http,
+            "huge in events",
+            -31003,
+            format!("the remote server {said}"),
+        ),
+        (
+            &sse,
+            "huge",
+            -31001,
+            format!(
+                "the remote server n8n {said}; tools/call was not answered, and whether the server has acted on it is unknown"
+            ),
+        ),
+    ] {
+        let mut client = Client::of(remote);
+        client.call(1, tool);
+        let error = client.answer().await["error"].clone();
+        assert_eq!(error["code"], code, "{tool}");
+        assert_eq!(error["message"], want);
+        client.call(2, "echo");
+        assert_eq!(client.answer().await["id"], 2);
     }
 }
 

@@ -20,6 +20,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+use crate::gateway::remote::MAX_MESSAGE;
+
 /// Bytes in the result of the tool `big`.
 pub(super) const BIG: usize = 3 * 1024 * 1024;
 /// Messages that the test has not looked at.
@@ -286,6 +288,10 @@ impl House {
                     r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32042,"message":"no","data":{{"n":1.10}}}}}}"#
                 )),
                 "big" => result(&format!(r#"{{"content":"{}"}}"#, "x".repeat(BIG))),
+                "huge" => result(&format!(
+                    r#"{{"content":"{}"}}"#,
+                    "x".repeat(MAX_MESSAGE + BIG)
+                )),
                 "break" => Said::Status(StatusCode::INTERNAL_SERVER_ERROR),
                 name => self.script(name, &id, &params["_meta"]["progressToken"]),
             },
@@ -300,6 +306,10 @@ impl House {
         self.tasks.spawn(async move {
             match name.as_str() {
                 "cut" => {}
+                "huge in events" => {
+                    let text = "x".repeat(MAX_MESSAGE + BIG);
+                    let _refused = sender.send(event(&text)).await;
+                }
                 "progress" => {
                     for n in 0..20 {
                         let text = format!(

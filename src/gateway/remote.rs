@@ -59,7 +59,7 @@ struct Inner {
 /// Whether a remote server answers.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Standing {
-    /// The handshake is under way.
+    /// The first handshake is under way.
     Connecting,
     /// It does.
     Ready {
@@ -111,6 +111,11 @@ impl Remote {
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         self.0.line.name()
+    }
+
+    /// Whether both are handles to the same remote server.
+    pub(crate) fn is(&self, other: &Remote) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether it answers, or why not.

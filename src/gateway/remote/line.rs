@@ -438,7 +438,18 @@ impl Line {
             Reach::Stopped => Standing::Stopped,
         };
         self.reach.send_replace(reach);
-        self.standing.send_replace(standing);
+        self.standing.send_if_modified(|now| {
+            // An attempt after a failure is no news before its outcome.
+            let again = matches!(
+                (&*now, &standing),
+                (Standing::Down { .. }, Standing::Connecting)
+            );
+            if again || *now == standing {
+                return false;
+            }
+            *now = standing;
+            true
+        });
     }
 
     /// Whether the server still answers, whatever it says; if not, why.

@@ -178,6 +178,7 @@ async fn the_handshake_says_who_is_there() {
     };
     assert_eq!(*remote.watch().borrow(), want);
     assert_eq!(remote.settings().name, remote.name());
+    assert!(remote.is(&remote.clone()));
 }
 
 #[tokio::test]

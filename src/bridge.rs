@@ -17,6 +17,7 @@ mod session;
 mod start_gate;
 mod state;
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 pub use crate::metrics::TransportLabel as Transport;
+pub use instance::Part;
 pub use mailbox::{Answers, Budget, Delivery, DeliveryKind, Mailbox, Reader, Refusal};
 pub(crate) use mux::{
     LONGEST_REQUEST, MAX_IN_FLIGHT_PER_SESSION, MAX_URI, SessionKey, Subscriptions,
@@ -65,21 +67,32 @@ pub struct Site {
 }
 
 impl Site {
-    /// What to spawn for `settings`; the command is looked up anew each time, so that an installed one is found.
-    fn resolve(&self, settings: &config::Bridge) -> Result<Spec, String> {
+    /// What to spawn for `settings`, with `more` variables than they name; the command is looked up anew each time, so that an installed one is found.
+    fn resolve(
+        &self,
+        settings: &config::Bridge,
+        more: &[(OsString, config::Secret)],
+    ) -> Result<Spec, String> {
         let command = &settings.command;
         let program = command.resolve().map_err(|error| error.to_string())?;
+        let mut env = command.env.clone();
+        env.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+        let more = more
+            .iter()
+            .map(|(name, value)| (name.clone(), value.expose().into()));
+        env.extend(more.clone());
+        let own = more.map(|(_, value): (OsString, OsString)| value);
         Ok(Spec {
             name: settings.name.clone(),
             program,
             args: command.args.clone(),
-            env: command.env.clone(),
             cwd: command.cwd.clone(),
             user: command.user.clone(),
             memory: command.limits.memory,
             open_files: command.limits.open_files,
             nice: command.limits.nice,
-            redaction: config::Redaction::of(&command.env),
+            redaction: config::Redaction::of(&env).and(own),
+            env,
             metrics: self.metrics.clone(),
         })
     }
@@ -154,6 +167,11 @@ impl Bridge {
         &self.0.name
     }
 
+    /// Whether both are handles to the same bridge.
+    pub fn is(&self, other: &Bridge) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The configuration in force; a reload may change it.
     pub fn settings(&self) -> Arc<config::Bridge> {
         self.0.orders.borrow().settings.clone()
@@ -208,7 +226,17 @@ impl Bridge {
 
     /// A new session; unsolicited messages go to `outlet`. Its instance is chosen with its first message.
     pub fn open(&self, transport: Transport, outlet: Arc<Mailbox>) -> Session {
-        Session::new(self.clone(), Some(transport), outlet)
+        self.open_part(transport, outlet, Part::default())
+    }
+
+    /// The same for a session that is part of a larger conversation.
+    pub fn open_part(&self, transport: Transport, outlet: Arc<Mailbox>, part: Part) -> Session {
+        Session::new(self.clone(), Some(transport), outlet, part)
+    }
+
+    /// A session of the program's own, which counts as nobody's and shares the instance that is there.
+    pub fn open_own(&self, outlet: Arc<Mailbox>) -> Session {
+        Session::new(self.clone(), None, outlet, Part::default())
     }
 
     /// Waits until a session can get an instance of its own, at most `patience`.
@@ -265,7 +293,7 @@ impl Bridge {
     /// The server's error, or the bridge's when the server is not there.
     pub async fn catalogue(&self) -> Result<Vec<Bytes>, ErrorObject> {
         let outlet = Mailbox::new(self.budget());
-        let session = Session::new(self.clone(), None, outlet);
+        let session = self.open_own(outlet);
         let mut tools = Vec::new();
         let mut cursor: Option<String> = None;
         for page in 1..=MAX_PAGES {

@@ -5,20 +5,22 @@
 //! session lives, where answers go and what a vanished client means. Errors of a request are [`Reject`]s until the last
 //! step, where they are counted and become responses. The data path has no layers, spans or look-ups beyond this.
 
-mod body;
-mod catalogue;
+mod backend;
+pub(crate) mod body;
+pub(crate) mod catalogue;
 mod connections;
+mod front;
 pub mod guard;
 pub mod health;
 mod legacy_sse;
 pub mod listener;
-mod media;
+pub(crate) mod media;
 mod messages;
 pub mod reject;
 mod replay;
 mod sessions;
 mod socket;
-mod sse;
+pub(crate) mod sse;
 mod streamable;
 mod streaming;
 mod version;
@@ -35,14 +37,15 @@ use axum::routing::any;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use backend::{Backend, Conversation};
 pub use connections::{Connections, Permit};
+pub use front::Front;
 pub use guard::Guard;
 pub use reject::Reject;
 
 use crate::bridge::Bridge;
 use crate::config;
 use crate::metrics::{self, Metrics};
-use sessions::Sessions;
 
 /// What the endpoints of all bridges share.
 #[derive(Debug, Clone)]
@@ -61,7 +64,8 @@ pub struct Endpoint(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    sessions: Arc<Sessions>,
+    bridge: Bridge,
+    front: Front,
     metrics: Arc<Metrics>,
 }
 
@@ -69,18 +73,10 @@ impl Endpoint {
     /// An endpoint without sessions. Its sweeper runs until `shared.stop` is cancelled or the bridge is `removed`.
     #[must_use]
     pub fn new(bridge: Bridge, shared: &Shared, removed: &CancellationToken) -> Endpoint {
-        let sessions = Sessions::new(bridge);
-        let (stop, removed) = (shared.stop.clone(), removed.clone());
-        let swept = sessions.clone().keep_swept();
-        shared.tasks.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = removed.cancelled() => {}
-                () = swept => {}
-            }
-        });
+        let front = Front::new(Arc::new(bridge.clone()), shared, removed);
         Endpoint(Arc::new(Inner {
-            sessions,
+            bridge,
+            front,
             metrics: shared.metrics.clone(),
         }))
     }
@@ -88,18 +84,18 @@ impl Endpoint {
     /// The bridge behind it.
     #[must_use]
     pub fn bridge(&self) -> &Bridge {
-        self.0.sessions.bridge()
+        &self.0.bridge
     }
 
     /// Open sessions, of both transports.
     #[must_use]
     pub fn sessions(&self) -> usize {
-        self.0.sessions.len()
+        self.0.front.sessions()
     }
 
     /// Ends every session: their calls are cancelled, their streams close after what is queued.
     pub fn end_sessions(&self) {
-        self.0.sessions.end_all();
+        self.0.front.end_sessions();
     }
 
     /// Its routes: both transports, catalogue, probes, metrics; everything else is a 404 in JSON.
@@ -108,7 +104,7 @@ impl Endpoint {
             .route("/mcp", any(mcp))
             .route("/mcp/", any(mcp))
             .route("/sse", any(sse))
-            .route(legacy_sse::MESSAGES, any(messages))
+            .route(Front::MESSAGES, any(messages))
             .route("/", any(root))
             .route("/mcp/tools", any(tools))
             .route("/health", any(health))
@@ -144,9 +140,13 @@ impl Endpoint {
 const READ: &str = "GET, HEAD";
 
 async fn mcp(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    let outcome = match endpoint.admit(&request, streamable::METHODS, true) {
+    let outcome = match endpoint.admit(&request, Front::MCP_METHODS, true) {
         Ok(settings) => {
-            streamable::serve(&endpoint.0.sessions, request, settings.limits.max_body).await
+            endpoint
+                .0
+                .front
+                .mcp(request, settings.limits.max_body)
+                .await
         }
         Err(reject) => Err(reject),
     };
@@ -155,11 +155,10 @@ async fn mcp(State(endpoint): State<Endpoint>, request: Request) -> Response {
 
 async fn sse(State(endpoint): State<Endpoint>, request: Request) -> Response {
     let outcome = endpoint.admit(&request, "GET", true).and_then(|settings| {
-        legacy_sse::open(
-            &endpoint.0.sessions,
-            request.headers(),
-            settings.public_url.as_deref(),
-        )
+        endpoint
+            .0
+            .front
+            .sse(request.headers(), settings.public_url.as_deref())
     });
     endpoint.finish(outcome)
 }
@@ -167,7 +166,11 @@ async fn sse(State(endpoint): State<Endpoint>, request: Request) -> Response {
 async fn messages(State(endpoint): State<Endpoint>, request: Request) -> Response {
     let outcome = match endpoint.admit(&request, "POST", true) {
         Ok(settings) => {
-            legacy_sse::post(&endpoint.0.sessions, request, settings.limits.max_body).await
+            endpoint
+                .0
+                .front
+                .messages(request, settings.limits.max_body)
+                .await
         }
         Err(reject) => Err(reject),
     };

@@ -14,6 +14,7 @@ mod report;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
+use std::ffi::OsString;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -36,7 +37,7 @@ use super::pool::{Pool, Slot};
 use super::start_gate::StartPermit;
 use super::state::{Phase, Status};
 use crate::backoff::Backoff;
-use crate::config;
+use crate::config::{self, Secret};
 use crate::metrics::{Dropped, StateLabel};
 use crate::process::{Child, Exit, Process, SpawnError};
 use generation::Generation;
@@ -62,6 +63,8 @@ pub(crate) enum Role {
     Dedicated {
         /// Its place among those that `max_instances` allows, held until it has ended.
         _slot: Slot,
+        /// What its server gets beside the variables of all.
+        env: Vec<(OsString, Secret)>,
     },
 }
 

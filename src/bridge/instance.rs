@@ -1,5 +1,6 @@
 //! The handle to one instance, and what is shared between a session and the task that owns its instance.
 
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use super::mailbox::Mailbox;
 use super::mux::SessionKey;
-use crate::config;
+use crate::config::{self, Secret};
 use crate::jsonrpc::Message;
 
 /// Bytes that may wait for one server; above it requests are refused.
@@ -57,9 +58,22 @@ pub(crate) enum Halt {
     Now,
 }
 
+/// A session that is part of a larger conversation, such as one with several servers. The default is a whole one.
+#[derive(Debug, Default, Clone)]
+pub struct Part {
+    /// Requests of the server to the client get ids above this one, so that those of several parts stay apart.
+    pub asks_above: u64,
+    /// Whether somebody else tells the client of changed lists.
+    pub keeps_lists: bool,
+    /// Variables that the server gets beside its own; with any the session has an instance of its own.
+    pub env: Vec<(OsString, Secret)>,
+}
+
 /// What a session and its instance know of each other.
 #[derive(Debug)]
 pub(crate) struct Facts {
+    /// How it stands in a larger conversation.
+    pub(crate) part: Part,
     /// Where unsolicited messages go.
     pub(crate) outlet: Arc<Mailbox>,
     /// The revision agreed on in `initialize`.
@@ -69,8 +83,9 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    pub(crate) fn new(outlet: Arc<Mailbox>) -> Arc<Facts> {
+    pub(crate) fn new(outlet: Arc<Mailbox>, part: Part) -> Arc<Facts> {
         Arc::new(Facts {
+            part,
             outlet,
             version: OnceLock::new(),
             over: AtomicBool::new(false),

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::instance::Part;
 use super::mailbox::{Delivery, DeliveryKind, Refusal};
 use super::outbox::Outbox;
 use crate::config;
@@ -187,6 +188,7 @@ struct Seat<A> {
     in_flight: HashMap<RequestId, u64, foldhash::fast::RandomState>,
     asks: BTreeMap<u64, Ask<A>>,
     next_ask: u64,
+    keeps_lists: bool,
     untold: Untold,
     last_answer: Option<Instant>,
 }
@@ -235,7 +237,7 @@ impl<A: Clone> Mux<A> {
     }
 
     /// A session is there; its unsolicited messages go to `outlet`.
-    pub(crate) fn open(&mut self, session: SessionKey, outlet: A) {
+    pub(crate) fn open(&mut self, session: SessionKey, outlet: A, part: &Part) {
         self.seats.insert(
             session,
             Seat {
@@ -244,7 +246,8 @@ impl<A: Clone> Mux<A> {
                 level: None,
                 in_flight: HashMap::default(),
                 asks: BTreeMap::new(),
-                next_ask: 1,
+                next_ask: part.asks_above + 1,
+                keeps_lists: part.keeps_lists,
                 untold: Untold::default(),
                 last_answer: None,
             },

@@ -1,5 +1,6 @@
 //! Which instance a session gets, and the warm spare (CONTRACT §4, Isolation).
 
+use std::ffi::OsString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::Site;
 use super::actor::{Actor, Role, tend};
 use super::instance::{Halt, Instance, Orders, Queued};
 use super::state::{Phase, Status};
-use crate::config::Isolation;
+use crate::config::{Isolation, Secret};
 
 /// Room for the messages of one session.
 const COMMANDS: usize = 1024;
@@ -66,13 +67,17 @@ impl Pool {
     }
 
     /// An instance for one session, warm if there is one; `None` when `max_instances` are running.
-    pub(crate) fn take(&self) -> Option<Instance> {
+    /// With variables of its own it is never a warm one.
+    pub(crate) fn take(&self, env: &[(OsString, Secret)]) -> Option<Instance> {
+        if !env.is_empty() {
+            return self.make(&mut self.shelf(), env);
+        }
         let restarts = self.orders.borrow().restarts;
         let mut shelf = self.shelf();
         let spare = shelf.spare.take().filter(|spare| spare.is_fit(restarts));
         let instance = match spare {
             Some(spare) => spare.instance,
-            None => self.make(&mut shelf)?,
+            None => self.make(&mut shelf, &[])?,
         };
         drop(shelf);
         self.warm();
@@ -102,7 +107,7 @@ impl Pool {
             .is_some_and(|spare| spare.is_fit(restarts))
         {
             shelf.spare = self
-                .make(&mut shelf)
+                .make(&mut shelf, &[])
                 .map(|instance| Spare { instance, restarts });
         }
     }
@@ -129,7 +134,7 @@ impl Pool {
         }
     }
 
-    fn make(&self, shelf: &mut Shelf) -> Option<Instance> {
+    fn make(&self, shelf: &mut Shelf, env: &[(OsString, Secret)]) -> Option<Instance> {
         let limit = self.orders.borrow().settings.limits.max_instances;
         let taken = self.live.send_if_modified(|live| {
             let room = *live < limit;
@@ -143,7 +148,10 @@ impl Pool {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let queued = Arc::<Queued>::default();
         let (status, seen) = watch::channel(Status::before_start());
-        let role = Role::Dedicated { _slot: slot };
+        let role = Role::Dedicated {
+            _slot: slot,
+            env: env.to_vec(),
+        };
         let actor = Actor::new(
             role,
             self.site.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::OwnedPermit;
 
-use super::instance::{Command, Facts, Instance, RETRY_WHEN_FULL, Unsent};
+use super::instance::{Command, Facts, Instance, Part, RETRY_WHEN_FULL, Unsent};
 use super::mailbox::{Delivery, DeliveryKind, Mailbox, Refusal};
 use super::mux::SessionKey;
 use super::{Bridge, Transport};
@@ -45,6 +45,7 @@ impl Session {
         bridge: Bridge,
         transport: Option<Transport>,
         outlet: Arc<Mailbox>,
+        part: Part,
     ) -> Session {
         if let Some(transport) = transport {
             bridge.metrics().sessions(transport).add(1);
@@ -54,7 +55,7 @@ impl Session {
             bridge,
             key,
             transport,
-            facts: Facts::new(outlet),
+            facts: Facts::new(outlet, part),
             link: OnceLock::new(),
             attaching: Mutex::default(),
         }
@@ -125,15 +126,17 @@ impl Session {
     /// Chooses the instance by the bridge's isolation and what the client's `initialize` declares.
     fn attach(&self, message: &Message) -> Result<Link, Box<Turned>> {
         let initialize = Request::of(&message.method()) == Request::Initialize;
-        let dedicated = self.transport.is_some()
-            && match self.bridge.settings().isolation {
-                Isolation::Shared => false,
-                Isolation::Session => true,
-                Isolation::Auto => {
-                    let params = message.part(message.envelope().params).unwrap_or_default();
-                    initialize && ClientCapabilities::declared(params).any()
-                }
-            };
+        let env = &self.facts.part.env;
+        let dedicated = !env.is_empty()
+            || self.transport.is_some()
+                && match self.bridge.settings().isolation {
+                    Isolation::Shared => false,
+                    Isolation::Session => true,
+                    Isolation::Auto => {
+                        let params = message.part(message.envelope().params).unwrap_or_default();
+                        initialize && ClientCapabilities::declared(params).any()
+                    }
+                };
         if dedicated && !initialize {
             let error = ErrorObject::new(code::INVALID_REQUEST, "send initialize first");
             return Err(Turned::away(Refusal::Invalid, Refused::Malformed, error));
@@ -142,7 +145,7 @@ impl Session {
             self.bridge
                 .0
                 .pool
-                .take()
+                .take(env)
                 .ok_or_else(|| too_many_instances(&self.bridge))?
         } else {
             self.bridge.0.shared.clone()

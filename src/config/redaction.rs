@@ -50,11 +50,23 @@ impl Redaction {
                 None => secrets.push(value.into_owned()),
             }
         }
-        secrets.retain(|secret| secret.len() >= SHORTEST);
+        Redaction(secrets).in_order()
+    }
+
+    /// The same with further secrets, whatever they are called.
+    #[must_use]
+    pub fn and(mut self, secrets: impl Iterator<Item = OsString>) -> Redaction {
+        self.0
+            .extend(secrets.map(|secret| secret.to_string_lossy().into_owned()));
+        self.in_order()
+    }
+
+    fn in_order(mut self) -> Redaction {
+        self.0.retain(|secret| secret.len() >= SHORTEST);
         // A secret that holds another goes first, or its rest would stay.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        secrets.dedup();
-        Redaction(secrets)
+        self.0.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        self.0.dedup();
+        self
     }
 
     /// `text` with three stars in the place of each secret.

@@ -21,7 +21,7 @@ const RESERVED: usize = 256 * 1024;
 ///
 /// # Errors
 /// [`Reject::TooLarge`] as soon as the limit shows, [`Reject::Slow`] after 30 s, [`Reject::Broken`].
-pub(super) async fn read(
+pub(crate) async fn read(
     headers: &HeaderMap,
     mut body: Body,
     limit: usize,

@@ -11,16 +11,20 @@ use crate::bridge::Bridge;
 /// One `data:` event per tool and `event: done`, or `{"tools":[…]}` when the client prefers JSON. Every tool is the
 /// server's own text.
 pub(super) async fn serve(bridge: &Bridge, headers: &HeaderMap) -> Response {
-    let as_json = media::prefers_json(headers);
     match bridge.catalogue().await {
         Err(error) => reject::error(&error),
-        Ok(tools) if as_json => reject::json(StatusCode::OK, object(&tools)),
-        Ok(tools) => {
-            let mut response = Response::new(axum::body::Body::from(events(&tools)));
-            set_headers(response.headers_mut());
-            response
-        }
+        Ok(tools) => response(&tools, headers),
     }
+}
+
+/// The catalogue of these tools, in the form that the client prefers.
+pub(crate) fn response(tools: &[Bytes], headers: &HeaderMap) -> Response {
+    if media::prefers_json(headers) {
+        return reject::json(StatusCode::OK, object(tools));
+    }
+    let mut response = Response::new(axum::body::Body::from(events(tools)));
+    set_headers(response.headers_mut());
+    response
 }
 
 fn object(tools: &[Bytes]) -> Bytes {

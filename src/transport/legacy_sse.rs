@@ -51,7 +51,7 @@ pub(super) fn open(
     if headers.contains_key(axum::http::header::ACCEPT) && !media::accepts_event_stream(headers) {
         return Err(Reject::NotAcceptable(media::EVENT_STREAM));
     }
-    let client = sessions.open(Transport::Sse)?;
+    let client = sessions.open(Transport::Sse, headers)?;
     let mut frames = Frames::default();
     frames.event(
         "endpoint",
@@ -88,11 +88,11 @@ pub(super) async fn post(
     }
     let id = session_id(head.uri.query().unwrap_or_default())
         .ok_or(Reject::SessionMissing("session_id"))?;
-    let client = sessions.find(id.as_bytes(), Transport::Sse)?;
+    let client = sessions.find(id.as_bytes(), Transport::Sse, &head.headers)?;
     let body = body::read(&head.headers, body, max_body).await?;
     let messages = messages::parse(&body)?;
     if messages.ask() {
-        if sessions.bridge().budget().is_spent() {
+        if sessions.budget().is_spent() {
             return Err(Reject::Shedding(messages.id()));
         }
         // Answers are never dropped, so whoever reads none gets no more of them.

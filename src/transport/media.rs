@@ -9,7 +9,7 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
 
 /// Whether the body is declared to be JSON.
-pub(super) fn is_json(headers: &HeaderMap) -> bool {
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return false;
     };
@@ -49,13 +49,13 @@ pub(super) fn accepts_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// Whether the client names event streams, not only by a wildcard.
-pub(super) fn names_event_stream(headers: &HeaderMap) -> bool {
+pub(crate) fn names_event_stream(headers: &HeaderMap) -> bool {
     ranges(headers)
         .any(|(range, weight)| weight > 0 && range.eq_ignore_ascii_case(EVENT_STREAM.as_bytes()))
 }
 
 /// Whether the client would rather have JSON than an event stream.
-pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
+pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
     let (json, stream) = (specific(headers, JSON), specific(headers, EVENT_STREAM));
     json.unwrap_or(0) > stream.unwrap_or(0)
 }

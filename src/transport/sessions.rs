@@ -1,4 +1,4 @@
-//! The sessions of one bridge: found by id, bounded in number, ended when idle.
+//! The sessions of one listener: found by id, bounded in number, ended when idle.
 //!
 //! When `max_sessions` are open, a new client takes the place of one that never said a second word (the oldest of them),
 //! else of the one that has been idle longest, if that is over 60 s, without a stream or a request; else it is refused.
@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use tokio::time::Instant;
 
 use super::Reject;
+use super::backend::{Backend, Conversation};
 use super::replay::Streams;
-use crate::bridge::{Answers, Bridge, Mailbox, Session, Transport};
+use crate::bridge::{Answers, Budget, Mailbox, Transport};
 use crate::jsonrpc::Message;
 
 /// Idle time from which a session may be ended for a new one.
@@ -70,10 +72,10 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// All sessions of one bridge.
+/// All sessions of one listener.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    bridge: Bridge,
+    backend: Arc<dyn Backend>,
     start: Instant,
     open: Mutex<HashMap<SessionId, Arc<Client>, foldhash::fast::RandomState>>,
     kept: Arc<AtomicUsize>,
@@ -90,7 +92,7 @@ pub(super) struct Client {
     pub streams: Mutex<Streams>,
     outlet: Arc<Mailbox>,
     /// Gone once the session is ended, whoever still holds the client.
-    session: Mutex<Option<Session>>,
+    session: Mutex<Option<Box<dyn Conversation>>>,
     start: Instant,
     opened: u64,
     used: AtomicU64,
@@ -102,18 +104,23 @@ pub(super) struct Client {
 
 impl Sessions {
     /// No sessions yet.
-    pub(super) fn new(bridge: Bridge) -> Arc<Sessions> {
+    pub(super) fn new(backend: Arc<dyn Backend>) -> Arc<Sessions> {
         Arc::new(Sessions {
-            bridge,
+            backend,
             start: Instant::now(),
             open: Mutex::default(),
             kept: Arc::default(),
         })
     }
 
-    /// The bridge they belong to.
-    pub(super) fn bridge(&self) -> &Bridge {
-        &self.bridge
+    /// What is queued for clients, over all listeners.
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        self.backend.budget()
+    }
+
+    /// Waits until a session can get a server of its own, at most `patience`.
+    pub(super) async fn room(&self, patience: Duration) {
+        self.backend.room(patience).await;
     }
 
     /// What the rings of all streams count their bytes in.
@@ -126,20 +133,24 @@ impl Sessions {
         self.lock().len()
     }
 
-    /// Opens one; ends another one when there are too many.
+    /// Opens one for a client that sent `headers`; ends another one when there are too many.
     ///
     /// # Errors
-    /// [`Reject::Draining`] and [`Reject::Sessions`].
-    pub(super) fn open(&self, transport: Transport) -> Result<Arc<Client>, Reject> {
-        if self.bridge.is_draining() {
+    /// [`Reject::Draining`], [`Reject::Sessions`], and what the backend says of the headers.
+    pub(super) fn open(
+        &self,
+        transport: Transport,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Client>, Reject> {
+        if self.backend.is_draining() {
             return Err(Reject::Draining);
         }
-        let limit = self.bridge.settings().limits.max_sessions;
-        let outlet = Mailbox::new(self.bridge.budget());
-        let session = self.bridge.open(transport, outlet.clone());
+        let limit = self.backend.max_sessions();
+        let outlet = Mailbox::new(self.backend.budget());
+        let session = self.backend.open(transport, &outlet, headers)?;
         let (id, now) = (SessionId::new(), self.now());
         tracing::debug!(
-            bridge = self.bridge.name(),
+            bridge = self.backend.name(),
             session = session.number(),
             ?id,
             transport = transport.as_str(),
@@ -172,24 +183,29 @@ impl Sessions {
             evicted
         };
         if let Some(evicted) = evicted {
-            tracing::debug!(bridge = self.bridge.name(), session = ?evicted.id, "too many sessions, ended one");
+            tracing::debug!(bridge = self.backend.name(), session = ?evicted.id, "too many sessions, ended one");
             evicted.end();
         }
         Ok(client)
     }
 
-    /// The open session of that id and transport.
+    /// The open session of that id and transport, if it belongs to whoever sent `headers`.
     ///
     /// # Errors
     /// [`Reject::SessionUnknown`], also when its instance ended.
-    pub(super) fn find(&self, id: &[u8], transport: Transport) -> Result<Arc<Client>, Reject> {
+    pub(super) fn find(
+        &self,
+        id: &[u8],
+        transport: Transport,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Client>, Reject> {
         let id = SessionId::parse(id).ok_or(Reject::SessionUnknown)?;
         let client = self
             .lock()
             .get(&id)
             .cloned()
             .ok_or(Reject::SessionUnknown)?;
-        if client.transport != transport {
+        if client.transport != transport || !client.is_of(headers) {
             return Err(Reject::SessionUnknown);
         }
         if client.is_over() {
@@ -236,12 +252,12 @@ impl Sessions {
 
     /// Ends those whose idle time or instance is over, and forgets old events.
     pub(super) fn sweep(&self) {
-        let idle = self.bridge.settings().timing.session_idle;
+        let idle = self.backend.session_idle();
         let (now, instant) = (self.now(), Instant::now());
         let clients: Vec<_> = self.lock().values().cloned().collect();
         for client in clients {
             if client.is_over() || client.standing().idle(now).is_some_and(|time| time >= idle) {
-                tracing::debug!(bridge = self.bridge.name(), session = ?client.id, "session ended: idle too long, or its instance is gone");
+                tracing::debug!(bridge = self.backend.name(), session = ?client.id, "session ended: idle too long, or its instance is gone");
                 self.end(client.id);
             } else {
                 client.streams().sweep(instant);
@@ -252,7 +268,7 @@ impl Sessions {
     /// Sweeps until dropped.
     pub(super) async fn keep_swept(self: Arc<Self>) {
         loop {
-            let idle = self.bridge.settings().timing.session_idle;
+            let idle = self.backend.session_idle();
             tokio::time::sleep((idle / 4).clamp(SWEEP.0, SWEEP.1)).await;
             self.sweep();
         }
@@ -286,7 +302,7 @@ impl Client {
     pub(super) fn version_is(&self, accepts: impl FnOnce(&str) -> bool) -> bool {
         self.session()
             .as_ref()
-            .and_then(Session::version)
+            .and_then(|session| session.version())
             .is_some_and(accepts)
     }
 
@@ -343,11 +359,22 @@ impl Client {
     }
 
     fn is_over(&self) -> bool {
-        self.session().as_ref().is_none_or(Session::is_over)
+        self.session()
+            .as_ref()
+            .is_none_or(|session| session.is_over())
+    }
+
+    /// An ended one is anybody's, for it has nothing more to give.
+    fn is_of(&self, headers: &HeaderMap) -> bool {
+        self.session()
+            .as_ref()
+            .is_none_or(|session| session.is_of(headers))
     }
 
     fn is_dedicated(&self) -> bool {
-        self.session().as_ref().is_some_and(Session::is_dedicated)
+        self.session()
+            .as_ref()
+            .is_some_and(|session| session.is_dedicated())
     }
 
     fn touch(&self) {
@@ -362,7 +389,7 @@ impl Client {
         self.outlet.close();
     }
 
-    fn session(&self) -> MutexGuard<'_, Option<Session>> {
+    fn session(&self) -> MutexGuard<'_, Option<Box<dyn Conversation>>> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

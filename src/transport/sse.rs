@@ -22,7 +22,7 @@ use super::streaming::LongLived;
 use crate::jsonrpc::Body;
 
 /// Silence after which a comment is sent.
-pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Bytes after which what is gathered goes out.
 const ENOUGH: usize = 64 * 1024;
 /// Pieces from this size on are not copied.
@@ -30,7 +30,7 @@ const LARGE: usize = 4 * 1024;
 
 /// Events on their way out.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     pieces: VecDeque<Bytes>,
     tail: BytesMut,
     bytes: usize,
@@ -38,7 +38,7 @@ pub(super) struct Frames {
 
 impl Frames {
     /// A `message` event; `id` is its event id.
-    pub(super) fn message(&mut self, id: Option<&dyn fmt::Display>, body: &Body) {
+    pub(crate) fn message(&mut self, id: Option<&dyn fmt::Display>, body: &Body) {
         self.write("event: message\n");
         if let Some(id) = id {
             self.id(id);
@@ -52,13 +52,13 @@ impl Frames {
 
     /// An event with an id and an empty `data` line, from which a client can resume (MCP 2025-11-25, Transports §
     /// Sending Messages to the Server, 6).
-    pub(super) fn priming(&mut self, id: &dyn fmt::Display) {
+    pub(crate) fn priming(&mut self, id: &dyn fmt::Display) {
         self.id(id);
         self.write("data: \n\n");
     }
 
     /// Any other event. `data` has no line break.
-    pub(super) fn event(&mut self, name: &str, data: &str) {
+    pub(crate) fn event(&mut self, name: &str, data: &str) {
         self.write("event: ");
         self.write(name);
         self.write("\ndata: ");
@@ -67,29 +67,29 @@ impl Frames {
     }
 
     /// A `data:` event without a name.
-    pub(super) fn unnamed(&mut self, data: &Bytes) {
+    pub(crate) fn unnamed(&mut self, data: &Bytes) {
         self.write("data: ");
         self.data(data);
         self.write("\n\n");
     }
 
     /// The comment that keeps a stream alive.
-    pub(super) fn keep_alive(&mut self) {
+    pub(crate) fn keep_alive(&mut self) {
         self.write(": keep-alive\n\n");
     }
 
     /// Whether enough is gathered to go out.
-    pub(super) fn is_enough(&self) -> bool {
+    pub(crate) fn is_enough(&self) -> bool {
         self.bytes >= ENOUGH
     }
 
     /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes == 0
     }
 
     /// The next piece to send.
-    pub(super) fn pop(&mut self) -> Option<Bytes> {
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
         let piece = match self.pieces.pop_front() {
             Some(piece) => piece,
             None if self.tail.is_empty() => {
@@ -137,14 +137,14 @@ impl Frames {
 }
 
 /// Where a stream's events come from.
-pub(super) trait Source: Send + Unpin + 'static {
+pub(crate) trait Source: Send + Unpin + 'static {
     /// Writes what is there into `frames`. `Ready(true)`: something was written and more may follow; `Ready(false)`: the
     /// stream is over (what was written still goes out); `Pending`: nothing was written, the waker is kept.
     fn poll_fill(&mut self, context: &mut Context<'_>, frames: &mut Frames) -> Poll<bool>;
 }
 
 /// The body of an event stream. Dropping it drops its source.
-pub(super) struct EventStream<S> {
+pub(crate) struct EventStream<S> {
     source: Option<S>,
     frames: Frames,
     sent: Instant,
@@ -161,7 +161,7 @@ impl<S> fmt::Debug for EventStream<S> {
 
 impl<S: Source> EventStream<S> {
     /// A stream that begins with `frames`.
-    pub(super) fn new(frames: Frames, source: S) -> EventStream<S> {
+    pub(crate) fn new(frames: Frames, source: S) -> EventStream<S> {
         let sent = Instant::now();
         EventStream {
             source: Some(source),
@@ -172,14 +172,14 @@ impl<S: Source> EventStream<S> {
     }
 
     /// The response with this body: 200, and the headers that keep proxies from buffering.
-    pub(super) fn into_response(self) -> Response {
+    pub(crate) fn into_response(self) -> Response {
         let mut response = Response::new(axum::body::Body::new(self));
         set_headers(response.headers_mut());
         response
     }
 
     /// The same for a stream that waits for whatever may come, rather than for an answer.
-    pub(super) fn into_long_response(self) -> Response {
+    pub(crate) fn into_long_response(self) -> Response {
         let mut response = self.into_response();
         response.extensions_mut().insert(LongLived);
         response
@@ -230,7 +230,7 @@ impl<S: Source> http_body::Body for EventStream<S> {
 }
 
 /// The headers of an event stream.
-pub(super) fn set_headers(headers: &mut HeaderMap) {
+pub(crate) fn set_headers(headers: &mut HeaderMap) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(
         CACHE_CONTROL,

@@ -79,13 +79,12 @@ async fn post(
         && is_initialize(message)
         && !headers.contains_key(&SESSION)
     {
-        drop(headers);
-        return initialize(sessions, message).await;
+        return initialize(sessions, message, headers).await;
     }
     let client = client(sessions, &headers)?;
     // The head shares the connection's read buffer; a long call must not hold it.
     drop(headers);
-    if messages.ask() && sessions.bridge().budget().is_spent() {
+    if messages.ask() && sessions.budget().is_spent() {
         return Err(Reject::Shedding(messages.id()));
     }
     match messages {
@@ -115,10 +114,14 @@ async fn post(
 }
 
 /// Opens a session. Its id goes out only when the server agreed.
-async fn initialize(sessions: &Arc<Sessions>, message: &Message) -> Result<Response, Reject> {
+async fn initialize(
+    sessions: &Arc<Sessions>,
+    message: &Message,
+    headers: HeaderMap,
+) -> Result<Response, Reject> {
     let mut again = true;
     loop {
-        let call = Call::new(sessions, sessions.open(Transport::Streamable)?, 1);
+        let call = Call::new(sessions, sessions.open(Transport::Streamable, &headers)?, 1);
         let opening = Opening {
             sessions,
             id: Some(call.client.id),
@@ -143,7 +146,7 @@ async fn initialize(sessions: &Arc<Sessions>, message: &Message) -> Result<Respo
             {
                 again = false;
                 drop(opening);
-                sessions.bridge().room(PLACE).await;
+                sessions.room(PLACE).await;
                 continue;
             }
             return Ok(reject::refusal(refusal, answer.body.into_bytes()));
@@ -222,7 +225,7 @@ struct Call {
 impl Call {
     fn new(sessions: &Sessions, client: Arc<Client>, answers: usize) -> Call {
         client.answers().expect(answers);
-        let mailbox = Mailbox::counted(sessions.bridge().budget(), client.answers());
+        let mailbox = Mailbox::counted(sessions.budget(), client.answers());
         let busy = client.busy();
         Call {
             client,
@@ -428,7 +431,7 @@ fn client(sessions: &Sessions, headers: &HeaderMap) -> Result<Arc<Client>, Rejec
     let id = headers
         .get(&SESSION)
         .ok_or(Reject::SessionMissing("Mcp-Session-Id"))?;
-    let client = sessions.find(id.as_bytes(), Transport::Streamable)?;
+    let client = sessions.find(id.as_bytes(), Transport::Streamable, headers)?;
     match headers.get(&VERSION) {
         Some(version) if !version::is_supported(version.as_bytes()) => {
             Err(Reject::Version(version::SUPPORTED_TEXT))

@@ -22,7 +22,7 @@ impl Actor {
     pub(super) fn command(&mut self, command: Command, now: Instant) {
         match command {
             Command::Open(session, facts) => {
-                self.mux.open(session, facts.outlet.clone());
+                self.mux.open(session, facts.outlet.clone(), &facts.part);
                 self.facts.insert(session, facts);
             }
             Command::Beat => drop(self.queued.beats.fetch_add(1, Ordering::Relaxed)),

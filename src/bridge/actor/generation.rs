@@ -130,7 +130,11 @@ impl Generation {
 impl Actor {
     /// Begins a new generation: waits for its turn and spawns.
     pub(super) fn start(&mut self) {
-        let command = match self.site.resolve(&self.settings) {
+        let env = match &self.role {
+            Role::Shared { .. } => &[][..],
+            Role::Dedicated { env, .. } => env,
+        };
+        let command = match self.site.resolve(&self.settings, env) {
             Ok(spec) => spec,
             Err(reason) => return self.failed_to_start(reason, true),
         };

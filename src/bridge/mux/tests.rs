@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::{Incoming, Mux, Output, OwnRequest, Service, SessionKey, Waiting};
 use crate::bridge::handshake::Handshake;
+use crate::bridge::instance::Part;
 use crate::bridge::mailbox::{DeliveryKind, Refusal};
 use crate::config::{self, Command, Listen, ToolFilter};
 use crate::jsonrpc::{ErrorObject, Kind, Message};
@@ -65,7 +66,7 @@ impl Bench {
 
     fn open(&mut self, session: u64) {
         let outlet = To(session, "outlet".into());
-        self.mux.open(SessionKey(session), outlet);
+        self.mux.open(SessionKey(session), outlet, &Part::default());
     }
 
     fn close(&mut self, session: u64) {

@@ -112,6 +112,16 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// One of its keys; empty when everybody who can reach it may use it.
+    #[must_use]
+    pub fn any_key(&self) -> &[Secret] {
+        let first = self.virtual_keys.first().map(|key| &key.key);
+        let any = self.master_key.as_ref().or(first);
+        any.map(std::slice::from_ref).unwrap_or_default()
+    }
+}
+
 impl Default for Gateway {
     fn default() -> Self {
         Self::new()

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use snapshot::{Snapshot, Standing, Tool};
 
 use super::offer::{self, Offer, Presence};
+use super::remote::Remote;
 use super::server::Server;
 use crate::bridge::Budget;
 use crate::config::ToolFilter;
@@ -86,10 +87,14 @@ impl Catalogue {
         self.snapshot.clone()
     }
 
-    /// The servers behind it, in the order of the configuration.
-    pub(crate) fn servers(&self) -> Vec<Server> {
+    /// The remote servers behind it.
+    pub(crate) fn remotes(&self) -> Vec<Remote> {
         let stalls = self.stalls.borrow();
-        stalls.iter().map(|stall| stall.server.clone()).collect()
+        let remote = |stall: &Stall| match &stall.server {
+            Server::Remote(remote) => Some(remote.clone()),
+            Server::Bridge(_) => None,
+        };
+        stalls.iter().filter_map(remote).collect()
     }
 
     /// The server of this name.
@@ -206,9 +211,6 @@ impl Standing {
             instructions: offer.listing.instructions.clone(),
             presence: offer.presence.clone(),
             tools,
-            subscribes: offer.listing.subscribes,
-            completes: offer.listing.completes,
-            logs: offer.listing.logs,
         }
     }
 

@@ -47,12 +47,6 @@ pub(crate) struct Listing {
     pub(crate) templates: Vec<Bytes>,
     /// What it says to the model about itself.
     pub(crate) instructions: Option<String>,
-    /// Whether its resources can be subscribed to.
-    pub(crate) subscribes: bool,
-    /// Whether it completes arguments.
-    pub(crate) completes: bool,
-    /// Whether it has a log level.
-    pub(crate) logs: bool,
 }
 
 /// Keeps `offer` up to date until dropped.
@@ -65,6 +59,17 @@ pub(crate) async fn keep(server: Server, budget: Arc<Budget>, offer: watch::Send
                 () = keep_listed(&server, &budget, &offer) => {}
                 () = watcher.other_than(&health) => {}
             },
+            Health::Starting => {
+                // Who never was there may be there soon: whoever waits for the first listing waits for that.
+                offer.send_if_modified(|offer| {
+                    let was_there = offer.presence != Presence::Unknown;
+                    if was_there {
+                        offer.presence = Presence::Down("starting".to_owned());
+                    }
+                    was_there
+                });
+                watcher.other_than(&health).await;
+            }
             Health::Down(why) => {
                 absent(&offer, why.clone());
                 watcher.other_than(&health).await;
@@ -87,7 +92,7 @@ async fn keep_listed(server: &Server, budget: &Arc<Budget>, offer: &watch::Sende
     let mut news = outlet.reader();
     let asking = Asking::new(server.open_own(outlet));
     loop {
-        match list(&asking).await {
+        match list(server, &asking).await {
             Ok(listing) => offer.send_modify(|offer| {
                 if *offer.listing != listing {
                     offer.listing = Arc::new(listing);
@@ -131,8 +136,11 @@ async fn a_list_has_changed(news: &mut Reader) -> bool {
     false
 }
 
-async fn list(asking: &Asking) -> Result<Listing, ErrorObject> {
-    let handshake = asking.begin().await?;
+async fn list(server: &Server, asking: &Asking) -> Result<Listing, ErrorObject> {
+    let handshake = match server.handshake() {
+        Some(known) => known,
+        None => asking.begin().await?,
+    };
     let capabilities = member(&handshake, "capabilities").map(|span| span.of(&handshake));
     let capability = |name| {
         let value = capabilities.and_then(|all| member(all, name).map(|span| span.of(all)));
@@ -144,18 +152,14 @@ async fn list(asking: &Asking) -> Result<Listing, ErrorObject> {
             .and_then(|span| string_value(span.of(&handshake)))
             .map(|text| text.into_owned())
             .filter(|text| !text.trim().is_empty()),
-        completes: capability("completions").is_some(),
-        logs: capability("logging").is_some(),
         ..Listing::default()
     };
     if capability("prompts").is_some() {
         listing.prompts = pages(asking, "prompts/list", "prompts").await?;
     }
-    if let Some(resources) = capability("resources") {
+    if capability("resources").is_some() {
         listing.resources = pages(asking, "resources/list", "resources").await?;
         listing.templates = pages(asking, "resources/templates/list", "resourceTemplates").await?;
-        listing.subscribes =
-            member(resources, "subscribe").is_some_and(|span| span.of(resources) == b"true");
     }
     Ok(listing)
 }

@@ -92,12 +92,6 @@ pub(crate) struct Standing {
     pub(crate) presence: Presence,
     /// How many tools it offers.
     pub(crate) tools: usize,
-    /// Whether its resources can be subscribed to.
-    pub(crate) subscribes: bool,
-    /// Whether it completes arguments.
-    pub(crate) completes: bool,
-    /// Whether it has a log level.
-    pub(crate) logs: bool,
 }
 
 impl Snapshot {

@@ -8,6 +8,7 @@
 
 mod access;
 mod catalogue;
+mod content;
 mod execute;
 mod openai;
 mod rounds;

@@ -9,6 +9,7 @@
 mod access;
 mod catalogue;
 mod content;
+mod continuations;
 mod execute;
 mod openai;
 mod rounds;

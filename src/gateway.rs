@@ -7,11 +7,15 @@
 )]
 
 mod access;
+mod audit;
 mod catalogue;
 mod content;
 mod continuations;
 mod execute;
+mod names;
+mod offer;
 mod openai;
 mod rounds;
 mod selection;
+mod server;
 mod upstream;

@@ -15,6 +15,7 @@ use std::time::Duration;
 pub(crate) mod daemon;
 pub(crate) mod fake;
 pub(crate) mod http;
+pub(crate) mod model;
 pub(crate) mod proc;
 pub(crate) mod raw;
 mod selftest;

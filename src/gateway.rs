@@ -18,4 +18,5 @@ mod openai;
 mod rounds;
 mod selection;
 mod server;
+mod stream;
 mod upstream;

@@ -11,6 +11,8 @@
 mod access;
 mod audit;
 mod catalogue;
+mod content;
+mod continuations;
 mod core;
 mod execute;
 mod mcp;
@@ -23,6 +25,7 @@ mod rounds;
 mod routes;
 mod selection;
 mod server;
+mod stream;
 mod upstream;
 
 use std::sync::Arc;

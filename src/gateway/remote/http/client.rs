@@ -109,9 +109,7 @@ fn credentials(
         if OWN_HEADERS.contains(&name.as_str()) {
             continue;
         }
-        let mut value = value.clone();
-        value.set_sensitive(true);
-        all.insert(name.clone(), value);
+        all.insert(name.clone(), value.clone());
     }
     Ok(all)
 }

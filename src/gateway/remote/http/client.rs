@@ -16,8 +16,8 @@ use crate::gateway::remote::Fault;
 const CONNECT: Duration = Duration::from_secs(10);
 /// The rest after which a silent connection is probed, so that a host that vanished is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// Servers close idle connections, often after 5 s; a request that meets the end of one would be lost.
-const IDLE: Duration = Duration::from_secs(4);
+/// Servers close idle connections, often after 5 s and some after 2 s; a request that meets the end of one would be lost.
+const IDLE: Duration = Duration::from_millis(1500);
 /// Redirects that one request follows.
 const MAX_REDIRECTS: usize = 3;
 /// Headers that a connection has of its own, whatever a client sends.

@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Bridge, Budget};
 use crate::config;
+use crate::metrics::Metrics;
 use crate::transport::{Front, Shared};
 use catalogue::{Catalogue, Rules};
 use core::{Core, Force};
@@ -43,6 +44,7 @@ use server::Server;
 pub struct Gateway {
     core: Arc<Core>,
     front: Front,
+    metrics: Arc<Metrics>,
     removed: CancellationToken,
 }
 
@@ -89,6 +91,7 @@ impl Gateway {
         Gateway {
             core,
             front,
+            metrics: shared.metrics.clone(),
             removed,
         }
     }

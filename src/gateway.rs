@@ -9,6 +9,7 @@
 mod access;
 mod audit;
 mod catalogue;
+mod chat;
 mod content;
 mod continuations;
 mod execute;

@@ -11,6 +11,9 @@
 mod access;
 mod audit;
 mod catalogue;
+mod chat;
+mod content;
+mod continuations;
 mod core;
 mod execute;
 mod mcp;
@@ -22,6 +25,7 @@ mod rounds;
 mod routes;
 mod selection;
 mod server;
+mod stream;
 mod upstream;
 
 use std::sync::Arc;

@@ -11,6 +11,7 @@
 mod access;
 mod audit;
 mod catalogue;
+mod chat;
 mod content;
 mod continuations;
 mod core;
@@ -26,6 +27,7 @@ mod routes;
 mod selection;
 mod server;
 mod stream;
+mod tally;
 mod upstream;
 
 use std::sync::Arc;
@@ -35,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Bridge, Budget};
 use crate::config;
+use crate::metrics::Metrics;
 use crate::transport::{Front, Shared};
 use catalogue::{Catalogue, Rules};
 use core::{Core, Force};
@@ -47,6 +50,7 @@ use server::Server;
 pub struct Gateway {
     core: Arc<Core>,
     front: Front,
+    metrics: Arc<Metrics>,
     removed: CancellationToken,
 }
 
@@ -93,6 +97,7 @@ impl Gateway {
         Gateway {
             core,
             front,
+            metrics: shared.metrics.clone(),
             removed,
         }
     }
@@ -126,7 +131,7 @@ impl Gateway {
         for remote in known {
             remote.stop();
         }
-        if self.core.force().settings != settings {
+        if *self.core.force().settings != settings {
             self.core.set_force(Force::new(settings));
         }
     }

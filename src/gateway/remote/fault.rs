@@ -12,6 +12,9 @@ use rmcp::transport::streamable_http_client::StreamableHttpError;
 
 use super::MAX_MESSAGE;
 
+/// Bytes of a server's own words that are repeated.
+const MAX_WORDS: usize = 1024;
+
 /// Why a remote server could not be spoken with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
@@ -107,10 +110,9 @@ impl Fault {
     pub(super) fn of_handshake(error: &ClientInitializeError) -> Fault {
         match error {
             ClientInitializeError::TransportError { error, .. } => Fault::of_transport(error),
-            ClientInitializeError::JsonRpcError(error) => Fault::Rejected {
-                code: error.code.0.into(),
-                message: error.message.to_string(),
-            },
+            ClientInitializeError::JsonRpcError(error) => {
+                Fault::rejected(error.code.0.into(), &error.message)
+            }
             ClientInitializeError::ConnectionClosed(_) => {
                 Fault::broken("it ended during the handshake")
             }
@@ -124,10 +126,7 @@ impl Fault {
     pub(super) fn of_service(error: &ServiceError) -> Fault {
         match error {
             ServiceError::TransportSend(error) => Fault::of_transport(error),
-            ServiceError::McpError(error) => Fault::Rejected {
-                code: error.code.0.into(),
-                message: error.message.to_string(),
-            },
+            ServiceError::McpError(error) => Fault::rejected(error.code.0.into(), &error.message),
             _ => Fault::broken("it ended before the answer came"),
         }
     }
@@ -138,6 +137,14 @@ impl Fault {
             (401 | 403, false) => Fault::Credentials { status },
             (401 | 403, true) => Fault::ForeignCredentials { status },
             _ => Fault::Status { status },
+        }
+    }
+
+    /// With the beginning of what the server says; it goes into logs.
+    pub(super) fn rejected(code: i64, message: &str) -> Fault {
+        Fault::Rejected {
+            code,
+            message: message[..message.floor_char_boundary(MAX_WORDS)].to_owned(),
         }
     }
 

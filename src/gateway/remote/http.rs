@@ -309,10 +309,8 @@ fn refusal(body: Bytes) -> Option<Fault> {
     let error = message.part(message.envelope().error)?;
     let text = |key| member(error, key).map(|span| span.of(error));
     let code = text("code").and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
-    Some(Fault::Rejected {
-        code: code.unwrap_or_default(),
-        message: text("message").and_then(string_value)?.into_owned(),
-    })
+    let message = text("message").and_then(string_value)?;
+    Some(Fault::rejected(code.unwrap_or_default(), &message))
 }
 
 fn not_mcp(response: &Response) -> Fault {

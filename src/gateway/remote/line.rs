@@ -102,6 +102,11 @@ impl Signals {
         *self.fault() = Some(fault);
     }
 
+    /// The reason that was noticed here, or else `fault`; once.
+    fn why(&self, fault: Fault) -> Fault {
+        self.fault().take().unwrap_or(fault)
+    }
+
     fn fault(&self) -> MutexGuard<'_, Option<Fault>> {
         self.fault.lock().expect("no code panics while it holds it")
     }
@@ -136,11 +141,15 @@ impl Line {
         stop: CancellationToken,
     ) -> Arc<Line> {
         let exclusive = headers.is_some();
+        let mut headers = headers.unwrap_or_default();
+        for (_, value) in &mut headers {
+            value.set_sensitive(true);
+        }
         let cure = settings.unavailable.clone();
         let (reach, _) = watch::channel(Reach::Idle);
         let line = Arc::new(Line {
             settings,
-            headers: headers.unwrap_or_default(),
+            headers,
             reach,
             standing,
             seats: Mutex::new(Seats::new(exclusive)),
@@ -350,7 +359,7 @@ impl Line {
             () = self.stop.cancelled() => return None,
             outcome = connecting => match outcome {
                 Ok(Ok(service)) => service,
-                Ok(Err(fault)) => return failed(fault),
+                Ok(Err(fault)) => return failed(self.signals.why(fault)),
                 Err(_) => return failed(Fault::Late { limit }),
             },
         };
@@ -390,9 +399,8 @@ impl Line {
             }
         };
         end.cancel();
-        let why = self.signals.fault().take();
         Some(Lost {
-            fault: why.unwrap_or(fault),
+            fault: self.signals.why(fault),
             lasted: began.elapsed(),
             link: Some(link),
         })

@@ -483,6 +483,7 @@ async fn a_clients_wrong_headers_are_its_own_affair() {
     let want =
         "the remote server n8n refused the credentials that the client sent for it (HTTP 401)";
     assert!(text.contains(want), "{text}");
+    assert!(!format!("{:?}", client.session).contains("Bearer"));
     let mut other = Client::of(&remote);
     other.call(1, "echo");
     assert_eq!(other.answer().await["id"], 1);

@@ -13,6 +13,7 @@ use super::audit::Audit;
 use super::catalogue::{Catalogue, Snapshot};
 use super::continuations::Continuations;
 use super::execute::Caller;
+use super::responses::Store;
 use super::tally::Tally;
 use super::upstream::Models;
 use crate::bridge::Budget;
@@ -35,6 +36,8 @@ pub(crate) struct Core {
     pub(crate) stop: CancellationToken,
     /// What earlier conversations are to be reminded of.
     pub(crate) continuations: Arc<Continuations>,
+    /// Responses that clients may go on with.
+    pub(crate) responses: Arc<Store>,
     draining: AtomicBool,
 }
 
@@ -76,6 +79,7 @@ impl Core {
             tasks,
             stop,
             continuations: Arc::default(),
+            responses: Arc::default(),
             draining: AtomicBool::new(false),
         }
     }

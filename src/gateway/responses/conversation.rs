@@ -105,36 +105,37 @@ impl Conversation {
         self.open.contains_key(id)
     }
 
-    /// The answer to a call: a `tool` message, and content parts of images. `false` when no call of this id waits for one.
-    pub(super) fn answer(&mut self, id: &str, content: Value, images: Vec<Value>) -> bool {
-        let message = json!({ "role": "tool", "tool_call_id": id, "content": content });
-        self.answer_with(id, message, images)
-    }
-
-    /// The same with the whole `tool` message, and content parts that follow in a message of the user.
-    pub(super) fn answer_with(&mut self, id: &str, message: Value, parts: Vec<Value>) -> bool {
+    /// The answer to a call: the text of its `tool` message, and content parts that it can't have. `false` when no call of
+    /// this id waits for one.
+    pub(super) fn answer(&mut self, id: &str, text: &str, parts: Vec<Value>) -> bool {
         let Some(turn) = self.open.remove(id) else {
             return false;
         };
         let turn = &mut self.turns[turn];
-        turn.answers.push(message);
+        turn.answers
+            .push(json!({ "role": "tool", "tool_call_id": id, "content": text }));
         turn.images.extend(parts);
         true
     }
 
-    /// All messages in order.
+    /// Checks that every call has its answer, except those that `will_be` answered.
     ///
     /// # Errors
-    /// 400 when a call has no answer.
-    pub(super) fn into_messages(self) -> Result<Vec<Value>, ApiError> {
-        if let Some(id) = self.open.keys().min() {
-            return Err(ApiError::invalid(
+    /// 400 for one without.
+    pub(super) fn check_answers(&self, will_be: impl Fn(&str) -> bool) -> Result<(), ApiError> {
+        let missing = self.open.keys().filter(|id| !will_be(id)).min();
+        missing.map_or(Ok(()), |id| {
+            Err(ApiError::invalid(
                 "input",
                 format!(
                     "no tool output found for function call {id}; send a `function_call_output` item with this `call_id`"
                 ),
-            ));
-        }
+            ))
+        })
+    }
+
+    /// All messages in order.
+    pub(super) fn into_messages(self) -> Vec<Value> {
         let mut messages = Vec::with_capacity(self.turns.len());
         for turn in self.turns {
             messages.push(Value::Object(turn.message));
@@ -143,7 +144,7 @@ impl Conversation {
                 messages.push(json!({ "role": "user", "content": turn.images }));
             }
         }
-        Ok(messages)
+        messages
     }
 
     fn push(&mut self, message: Map<String, Value>) {
@@ -208,12 +209,12 @@ mod tests {
         conversation.call("b", "echo", "{}", none());
         conversation.say("user", "and hurry".into());
         let picture = json!({ "type": "image_url", "image_url": { "url": "data:," } });
-        assert!(conversation.answer("b", "b".into(), vec![picture.clone()]));
-        assert!(conversation.answer("a", "a".into(), Vec::new()));
-        assert!(!conversation.answer("a", "again".into(), Vec::new()));
+        assert!(conversation.answer("b", "b", vec![picture.clone()]));
+        assert!(conversation.answer("a", "a", Vec::new()));
+        assert!(!conversation.answer("a", "again", Vec::new()));
         conversation.call("a", "echo", "{}", none());
-        assert!(conversation.answer("a", "a".into(), Vec::new()));
-        let messages = conversation.into_messages().unwrap();
+        assert!(conversation.answer("a", "a", Vec::new()));
+        let messages = conversation.into_messages();
         let expected = json!([
             { "role": "user", "content": "go" },
             { "role": "assistant", "content": "first", "tool_calls": [call("a"), call("b")] },
@@ -240,25 +241,23 @@ mod tests {
         let mut conversation = Conversation::resume(messages);
         assert!(conversation.is_open("b") && !conversation.is_open("a"));
         conversation.say("user", "and?".into());
-        assert!(conversation.answer("b", "b".into(), Vec::new()));
+        assert!(conversation.answer("b", "b", Vec::new()));
         let mut expected = before;
         if let Value::Array(expected) = &mut expected {
             expected.push(answer("b"));
             expected.push(json!({ "role": "user", "content": "and?" }));
         }
-        assert_eq!(
-            Value::Array(conversation.into_messages().unwrap()),
-            expected
-        );
+        assert_eq!(Value::Array(conversation.into_messages()), expected);
     }
 
     #[test]
     fn a_call_without_an_answer_is_named() {
         let mut conversation = Conversation::default();
         conversation.call("c1", "echo", "{}", none());
-        let error = conversation.into_messages().unwrap_err();
+        let error = conversation.check_answers(|_| false).unwrap_err();
         assert_eq!(error.param.as_deref(), Some("input"));
         assert!(error.message.contains("function call c1;"), "{error}");
+        assert_eq!(conversation.check_answers(|id| id == "c1"), Ok(()));
     }
 
     #[test]
@@ -266,10 +265,10 @@ mod tests {
         let mut conversation = Conversation::default();
         conversation.think("one");
         conversation.call("a", "echo", "{}", none());
-        conversation.answer("a", "a".into(), Vec::new());
+        conversation.answer("a", "a", Vec::new());
         conversation.think("lost, for it led to nothing");
         conversation.say("user", "go".into());
-        let messages = conversation.into_messages().unwrap();
+        let messages = conversation.into_messages();
         assert_eq!(messages[0]["reasoning_content"], "one");
         assert_eq!(messages.len(), 3);
         assert_eq!(messages[2], json!({ "role": "user", "content": "go" }));

@@ -2,30 +2,22 @@
 
 use serde_json::{Value, json};
 
-use crate::transport::sse::Frames;
-
 /// One event, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Event {
     name: &'static str,
-    data: String,
+    data: Value,
 }
 
 impl Event {
-    /// Adds it to a stream.
-    pub(super) fn write(&self, frames: &mut Frames) {
-        frames.event(self.name, &self.data);
-    }
-
     /// Its `type`.
     pub(super) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Its data, read.
-    #[cfg(test)]
-    pub(super) fn parsed(&self) -> Value {
-        serde_json::from_str(&self.data).expect("it was written by us")
+    /// The whole object.
+    pub(super) fn data(&self) -> &Value {
+        &self.data
     }
 }
 
@@ -63,10 +55,7 @@ impl Events {
             data.extend(members);
         }
         self.next += 1;
-        self.waiting.push(Event {
-            name,
-            data: data.to_string(),
-        });
+        self.waiting.push(Event { name, data });
     }
 
     /// An event about an item: `output_index` and `item_id` come first.

@@ -33,3 +33,24 @@ impl From<u128> for Ids {
         Ids { base, next: 0 }
     }
 }
+
+/// The id of the response that has the item of this id, if it is one of ours.
+pub(super) fn response_of(item: &str) -> Option<String> {
+    let (_, digits) = item.split_once('_')?;
+    Some(format!("resp_{}", digits.get(..32)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_tells_its_response() {
+        let mut ids = Ids::random();
+        let (first, second) = (ids.item("msg"), ids.item("mcp"));
+        assert_ne!(first, second);
+        assert_eq!(response_of(&first), Some(ids.response()));
+        assert_eq!(response_of(&second), Some(ids.response()));
+        assert_eq!(response_of("msg_1"), None);
+    }
+}

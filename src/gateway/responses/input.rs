@@ -33,7 +33,9 @@ pub(super) struct Input {
     /// Calls that wait for the client's approval.
     pub(super) pending: Vec<Pending>,
     /// The labels whose tools the client has been told.
-    pub(super) listed: Vec<String>,
+    pub(super) told: Vec<String>,
+    /// Whether the client itself keeps what the gateway executed.
+    pub(super) keeps_calls: bool,
 }
 
 /// A call that waits, or waited, for the client's approval.
@@ -124,7 +126,7 @@ impl Reader<'_> {
                 };
                 let output = item.get("output").unwrap_or(&Value::Null);
                 let (output, images) = content::output(output, &format!("{place}.output"))?;
-                if !conversation.answer(id, output.into(), images) {
+                if !conversation.answer(id, &output, images) {
                     let place = format!("{place}.call_id");
                     return Err(ApiError::invalid(
                         &place,
@@ -141,7 +143,7 @@ impl Reader<'_> {
                     conversation.think(text(part, "text"));
                 }
             }
-            "mcp_list_tools" => input.listed.push(text(item, "server_label").to_owned()),
+            "mcp_list_tools" => input.told.push(text(item, "server_label").to_owned()),
             "mcp_call" => self.executed(item, place, input)?,
             "mcp_approval_request" => {
                 let pending = Pending {
@@ -191,6 +193,7 @@ impl Reader<'_> {
 
     /// A call that the gateway executed in an earlier response.
     fn executed(&self, item: &Value, place: &str, input: &mut Input) -> Result<(), ApiError> {
+        input.keeps_calls = true;
         let output = match (item.get("output"), item.get("error")) {
             (Some(Value::String(output)), _) => output.clone(),
             (_, Some(Value::String(error))) => format!("Error: {error}"),
@@ -216,9 +219,7 @@ impl Reader<'_> {
                 id.to_owned()
             }
         };
-        input
-            .conversation
-            .answer(&call_id, output.into(), Vec::new());
+        input.conversation.answer(&call_id, &output, Vec::new());
         Ok(())
     }
 

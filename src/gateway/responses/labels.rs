@@ -69,6 +69,11 @@ impl Labels {
         Some(&label.tools)
     }
 
+    /// All labels.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.labels.iter().map(|label| &*label.name)
+    }
+
     /// Each label with its tools as `mcp_list_tools` has them.
     pub(super) fn lists(&self) -> impl Iterator<Item = (&str, Value)> {
         self.labels.iter().map(|label| {

@@ -112,9 +112,9 @@ fn response_format(format: &Value) -> Option<Value> {
         "" | "text" => None,
         "json_schema" => {
             let mut schema = format.as_object()?.clone();
-            schema.remove("type");
+            schema.shift_remove("type");
             // Chat's own shape is understood too.
-            let schema = match schema.remove("json_schema") {
+            let schema = match schema.shift_remove("json_schema") {
                 Some(Value::Object(nested)) => nested,
                 _ => schema,
             };

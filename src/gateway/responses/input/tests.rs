@@ -25,7 +25,7 @@ fn read(items: Value) -> Result<Input, ApiError> {
 
 #[track_caller]
 fn check(items: Value, expected: Value) {
-    let messages = read(items).unwrap().conversation.into_messages().unwrap();
+    let messages = read(items).unwrap().conversation.into_messages();
     assert_eq!(Value::Array(messages), expected);
 }
 
@@ -115,7 +115,7 @@ fn executed_calls_are_history() {
             json!({ "type": "mcp_protocol_error", "code": 1, "message": "gone" })
         ),
     ]);
-    assert_eq!(read(items.clone()).unwrap().listed, ["demo"]);
+    assert_eq!(read(items.clone()).unwrap().told, ["demo"]);
     check(
         items,
         json!([
@@ -158,7 +158,7 @@ fn an_approval_waits_until_it_was_executed() {
     });
     let input = read(json!([request, response, executed])).unwrap();
     assert!(input.pending.is_empty());
-    assert_eq!(input.conversation.into_messages().unwrap().len(), 2);
+    assert_eq!(input.conversation.into_messages().len(), 2);
 }
 
 #[test]

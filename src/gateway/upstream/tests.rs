@@ -540,3 +540,29 @@ async fn an_unknown_model_is_a_404_that_names_some() {
     let error = self::models([]).answer(&request("x")).await.unwrap_err();
     assert!(error.message.contains("`model_list` names none"), "{error}");
 }
+
+#[tokio::test]
+async fn the_mock_answers_without_anybody_else() {
+    let mut settings = Gateway::new();
+    settings.separator = "__".to_owned();
+    settings.models.push(Model {
+        name: "gpt-4o-mock".to_owned(),
+        provider: config::Provider::Mock,
+    });
+    let models = Models::new(&settings);
+    let mut request = request("gpt-4o-mock");
+    let tool = json!({ "type": "function", "function": { "name": "demo__hi" } });
+    request.insert("tools".to_owned(), json!([tool]));
+    let answer = models.answer(&request).await.unwrap();
+    assert_eq!(
+        answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"],
+        "demo__hi"
+    );
+    let chunks = all(&mut models.stream(&request).await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        chunks[1]["choices"][0]["delta"]["tool_calls"][0]["function"]["name"],
+        "demo__hi"
+    );
+}

@@ -17,13 +17,13 @@ pub(super) struct Tool<'a> {
 #[derive(Debug)]
 pub(super) enum Forced<'a> {
     /// The model may do as it likes.
-    Nothing,
+    Free,
     /// No call.
-    None,
+    Never,
     /// Some call.
-    Some,
+    Any,
     /// A call of this one.
-    Tool(&'a Tool<'a>),
+    This(&'a Tool<'a>),
 }
 
 /// The functions that may be called.
@@ -56,21 +56,21 @@ pub(super) fn offered(request: &Map<String, Value>) -> Vec<Tool<'_>> {
 /// What the request wants to be called.
 pub(super) fn forced<'a>(request: &Map<String, Value>, offered: &'a [Tool<'a>]) -> Forced<'a> {
     let Some(choice) = request.get("tool_choice") else {
-        return Forced::Nothing;
+        return Forced::Free;
     };
     let mode = choice
         .as_str()
         .or_else(|| choice.get("allowed_tools")?.get("mode")?.as_str());
     match mode {
-        Some("none") => return Forced::None,
-        Some("required" | "any") => return Forced::Some,
+        Some("none") => return Forced::Never,
+        Some("required" | "any") => return Forced::Any,
         _ => {}
     }
     let name = choice
         .get("function")
         .and_then(|function| function.get("name"));
     let tool = name.and_then(|name| offered.iter().find(|tool| name == tool.name));
-    tool.map_or(Forced::Nothing, Forced::Tool)
+    tool.map_or(Forced::Free, Forced::This)
 }
 
 /// The tool that the text names: the one whose longest name is in it, of equal ones the first. A text that begins with

@@ -93,12 +93,12 @@ impl Mock {
         let offered = choice::offered(request);
         let text = user_text(messages);
         match choice::forced(request, &offered) {
-            choice::Forced::Tool(tool) if results.is_none() => call(tool, &text),
-            choice::Forced::Some if results.is_none() && !offered.is_empty() => {
+            choice::Forced::This(tool) if results.is_none() => call(tool, &text),
+            choice::Forced::Any if results.is_none() && !offered.is_empty() => {
                 let named = choice::named(&offered, &text, &self.separator);
                 call(named.unwrap_or(&offered[0]), &text)
             }
-            choice::Forced::Nothing if results.is_none() => {
+            choice::Forced::Free if results.is_none() => {
                 match choice::named(&offered, &text, &self.separator) {
                     Some(tool) => call(tool, &text),
                     None => Turn::Text(introduction(&offered)),

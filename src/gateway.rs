@@ -157,6 +157,11 @@ impl Gateway {
         self.core.drain();
     }
 
+    /// Waits until no request to a model is being answered.
+    pub async fn finished(&self) {
+        self.core.finished().await;
+    }
+
     /// Ends every session and every request under way.
     pub fn end(&self) {
         self.removed.cancel();

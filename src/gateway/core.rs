@@ -35,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) stop: CancellationToken,
     /// What earlier conversations are to be reminded of.
     pub(crate) continuations: Arc<Continuations>,
+    /// Requests to models that are being answered.
+    active: Arc<watch::Sender<usize>>,
     draining: AtomicBool,
 }
 
@@ -76,6 +78,7 @@ impl Core {
             tasks,
             stop,
             continuations: Arc::default(),
+            active: Arc::default(),
             draining: AtomicBool::new(false),
         }
     }
@@ -118,7 +121,12 @@ impl Core {
         Caller::new(
             self.catalogue.clone(),
             access.clone(),
-            Tally::new(self.metrics.clone(), api, audit.model.clone()),
+            Tally::new(
+                self.metrics.clone(),
+                self.active.clone(),
+                api,
+                audit.model.clone(),
+            ),
             audit,
             self.force().settings.tool_timeout,
         )
@@ -127,6 +135,13 @@ impl Core {
     /// Takes no new requests from now on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// Waits until no request to a model is being answered.
+    pub(crate) async fn finished(&self) {
+        let mut active = self.active.subscribe();
+        // The sender is here, so this can't end in any other way.
+        let _none = active.wait_for(|active| *active == 0).await;
     }
 
     /// Whether it takes no new requests.

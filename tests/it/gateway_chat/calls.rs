@@ -270,3 +270,51 @@ async fn thirty_chats_at_once_keep_to_themselves() {
         ended.unwrap();
     }
 }
+
+#[tokio::test]
+async fn odd_models_are_understood_in_the_loop() {
+    let all = [
+        Odd::ObjectArguments,
+        Odd::EmptyArguments,
+        Odd::NoCallIds,
+        Odd::NoIndex,
+        Odd::SameIndex,
+        Odd::EmptyHeads,
+        Odd::FinishStop,
+        Odd::Nulls,
+        Odd::NoContent,
+        Odd::NoUsage,
+        Odd::UsageWithFinish,
+        Odd::NoDone,
+    ];
+    let turns = all.into_iter().flat_map(|odd| {
+        let calls = Turn::calls(&[
+            ("fake-echo", json!({ "n": 1 })),
+            ("fake-look", json!({ "n": 2 })),
+        ]);
+        let turns = [calls.odd(odd), Turn::text("Done.").odd(odd)];
+        turns.clone().into_iter().chain(turns)
+    });
+    let gateway = Gateway::start(turns).await;
+    for odd in all {
+        let answer = gateway.answer(&says("Go!")).await;
+        assert_eq!(
+            answer["choices"][0]["message"]["content"], "Done.",
+            "{odd:?}"
+        );
+        let whole = gateway.messages();
+        let chunks = chunks(gateway.stream(&says("Go!")).await).await;
+        assert_eq!(chunks.last(), Some(&json!("[DONE]")), "{odd:?}");
+        for messages in [whole, gateway.messages()] {
+            assert_eq!(messages.len(), 4, "{odd:?}");
+            for (n, (call, name)) in [("1", "echo"), ("2", "look")].into_iter().enumerate() {
+                let (made, told) = (&messages[1]["tool_calls"][n], &messages[2 + n]);
+                assert_eq!(made["id"], told["tool_call_id"], "{odd:?}");
+                assert!(made["id"].is_string() && made["function"]["arguments"].is_string());
+                let told = told["content"].as_str().unwrap();
+                let sent = format!(r#"{{"name":"{name}","arguments":{{"n":{call}}}"#);
+                assert!(told.contains(&sent), "{odd:?}: {told}");
+            }
+        }
+    }
+}

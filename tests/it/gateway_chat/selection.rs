@@ -80,3 +80,38 @@ async fn without_any_tool_nothing_is_said_of_tools() {
         assert_eq!(asked.get(member), None);
     }
 }
+
+#[tokio::test]
+async fn a_key_that_may_do_less_is_offered_less() {
+    let turns = [
+        Turn::calls(&[("fake-echo", json!({})), ("fake-look", json!({}))]),
+        Turn::text("x"),
+    ];
+    let settings = "master_key: master\nvirtual_keys:\n  - { name: team, api_key: team-key, models: [m], tools: { deny: [fake-echo] } }\n  - { name: none, api_key: none-key, models: [other] }";
+    let gateway = Gateway::before(Model::start(turns).await, settings).await;
+    let asked = async |key: &str| {
+        let request = Request::post("/v1/chat/completions", says("Go!").to_string())
+            .header("authorization", &format!("Bearer {key}"));
+        exchange(gateway.fake.gateway(), request).await
+    };
+    let response = asked("none-key").await;
+    let error = response.json()["error"].clone();
+    assert_eq!(
+        (response.status(), error["code"].as_str()),
+        (403, Some("model_not_allowed"))
+    );
+    assert_eq!(asked("wrong").await.status(), 401);
+    assert_eq!(asked("team-key").await.status(), 200);
+    assert!(!tools(&gateway.asked(0)).contains(&"fake-echo"));
+    let messages = gateway.messages();
+    let told = messages[2]["content"].as_str().unwrap();
+    assert!(told.starts_with("There is no tool \"fake-echo\""), "{told}");
+    let told = messages[3]["content"].as_str().unwrap();
+    assert!(told.contains(r#""name":"look""#), "{told}");
+    let requests = gateway.model.requests();
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.headers["authorization"] == "Bearer upstream-key")
+    );
+}

@@ -21,6 +21,7 @@ mod names;
 mod offer;
 mod openai;
 mod remote;
+mod responses;
 mod rounds;
 mod routes;
 mod selection;

@@ -13,6 +13,7 @@ use super::audit::Audit;
 use super::catalogue::{Catalogue, Snapshot};
 use super::continuations::Continuations;
 use super::execute::Caller;
+use super::responses::Store;
 use super::tally::Tally;
 use super::upstream::Models;
 use crate::bridge::Budget;
@@ -37,6 +38,8 @@ pub(crate) struct Core {
     pub(crate) continuations: Arc<Continuations>,
     /// Requests to models that are being answered.
     active: Arc<watch::Sender<usize>>,
+    /// Responses that clients may go on with.
+    pub(crate) responses: Arc<Store>,
     draining: AtomicBool,
 }
 
@@ -79,6 +82,7 @@ impl Core {
             stop,
             continuations: Arc::default(),
             active: Arc::default(),
+            responses: Arc::default(),
             draining: AtomicBool::new(false),
         }
     }

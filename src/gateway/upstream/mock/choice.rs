@@ -3,6 +3,8 @@
 //! Names and texts are compared as words: case doesn't count, and whatever is no letter or digit only separates. So
 //! "List schemas." names `postgres-list_schemas`, by the part after the server's name.
 
+use std::cmp::Reverse;
+
 use serde_json::{Map, Value};
 
 /// A function that the request offers.
@@ -74,7 +76,8 @@ pub(super) fn forced<'a>(request: &Map<String, Value>, offered: &'a [Tool<'a>]) 
 }
 
 /// The tool that the text names: the one whose longest name is in it, of equal ones the first. A text that begins with
-/// "list" and names none means a tool that lists something, if there is one; of several one that needs no arguments.
+/// "list" and names none means a tool that lists something, if there is one; of several the one that shares most words with it, then one that needs
+/// no arguments.
 pub(super) fn named<'a>(
     offered: &'a [Tool<'a>],
     text: &str,
@@ -107,8 +110,13 @@ pub(super) fn named<'a>(
             .iter()
             .any(|name| name.first().is_some_and(|verb| verb == "list"))
     };
-    let needs = |tool: &&Tool<'_>| tool.schema["required"].as_array().map_or(0, Vec::len);
-    offered.iter().filter(lists).min_by_key(needs)
+    let merit = |tool: &&Tool<'_>| {
+        let name = words(tool.name);
+        let shared = said.iter().filter(|word| name.contains(word)).count();
+        let required = tool.schema["required"].as_array();
+        (Reverse(shared), required.map_or(0, Vec::len))
+    };
+    offered.iter().filter(lists).min_by_key(merit)
 }
 
 /// What a tool may be called, each as its words: its name, and what follows the server's. Where that begins can't be seen,

@@ -81,6 +81,11 @@ fn who_wants_a_list_gets_some_list() {
         "List schemas.",
         Some("fs-list_directory"),
     );
+    check_choice(
+        &["fs-list_directory", "demo-list_tool_schemas"],
+        "List schemas.",
+        Some("demo-list_tool_schemas"),
+    );
     check_choice(&["demo-echo"], "List schemas.", None);
     check_choice(&["demo-echo", "fs-list_directory"], "schemas: list", None);
     let needy = tool("fs-list_directory", json!({ "required": ["path"] }));

@@ -10,6 +10,7 @@ mod cancellation;
 mod child_io;
 mod cli;
 mod floods;
+mod gateway_chat;
 mod harness;
 mod health;
 mod http_guards;

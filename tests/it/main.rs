@@ -11,6 +11,7 @@ mod child_io;
 mod cli;
 mod floods;
 mod gateway_chat;
+mod gateway_responses;
 mod harness;
 mod health;
 mod http_guards;

@@ -11,6 +11,9 @@
 mod access;
 mod audit;
 mod catalogue;
+mod chat;
+mod content;
+mod continuations;
 mod core;
 mod execute;
 mod mcp;
@@ -18,10 +21,13 @@ mod names;
 mod offer;
 mod openai;
 mod remote;
+mod responses;
 mod rounds;
 mod routes;
 mod selection;
 mod server;
+mod stream;
+mod tally;
 mod upstream;
 
 use std::sync::Arc;
@@ -61,12 +67,7 @@ impl Gateway {
         let removed = shared.stop.child_token();
         let start = |settings: config::Remote| {
             let settings = Arc::new(settings);
-            Remote::start(
-                settings,
-                &shared.tasks,
-                removed.child_token(),
-                budget.clone(),
-            )
+            Remote::start(settings, &shared.tasks, removed.child_token())
         };
         let remotes = remotes.into_iter().map(start).map(Server::Remote);
         let catalogue = Catalogue::new(
@@ -117,7 +118,6 @@ impl Gateway {
                     Arc::new(settings),
                     &self.core.tasks,
                     self.removed.child_token(),
-                    self.core.budget.clone(),
                 ),
             }));
         }
@@ -125,7 +125,7 @@ impl Gateway {
         for remote in known {
             remote.stop();
         }
-        if self.core.force().settings != settings {
+        if *self.core.force().settings != settings {
             self.core.set_force(Force::new(settings));
         }
     }
@@ -150,6 +150,11 @@ impl Gateway {
     /// Takes no new requests from now on.
     pub fn drain(&self) {
         self.core.drain();
+    }
+
+    /// Waits until no request to a model is being answered.
+    pub async fn finished(&self) {
+        self.core.finished().await;
     }
 
     /// Ends every session and every request under way.

@@ -11,7 +11,10 @@ use tokio_util::task::TaskTracker;
 use super::access::{Access, Denied, Keys};
 use super::audit::Audit;
 use super::catalogue::{Catalogue, Snapshot};
+use super::continuations::Continuations;
 use super::execute::Caller;
+use super::responses::Store;
+use super::tally::Tally;
 use super::upstream::Models;
 use crate::bridge::Budget;
 use crate::config;
@@ -31,6 +34,12 @@ pub(crate) struct Core {
     pub(crate) tasks: TaskTracker,
     /// Ends what is still under way.
     pub(crate) stop: CancellationToken,
+    /// What earlier conversations are to be reminded of.
+    pub(crate) continuations: Arc<Continuations>,
+    /// Requests to models that are being answered.
+    active: Arc<watch::Sender<usize>>,
+    /// Responses that clients may go on with.
+    pub(crate) responses: Arc<Store>,
     draining: AtomicBool,
 }
 
@@ -38,7 +47,7 @@ pub(crate) struct Core {
 #[derive(Debug)]
 pub(crate) struct Force {
     /// The `gateway` section.
-    pub(crate) settings: config::Gateway,
+    pub(crate) settings: Arc<config::Gateway>,
     /// Its keys.
     pub(crate) keys: Keys,
     /// Its models.
@@ -50,7 +59,7 @@ impl Force {
         Arc::new(Force {
             keys: Keys::new(&settings),
             models: Arc::new(Models::new(&settings)),
-            settings,
+            settings: Arc::new(settings),
         })
     }
 }
@@ -71,6 +80,9 @@ impl Core {
             budget,
             tasks,
             stop,
+            continuations: Arc::default(),
+            active: Arc::default(),
+            responses: Arc::default(),
             draining: AtomicBool::new(false),
         }
     }
@@ -107,12 +119,19 @@ impl Core {
         }
     }
 
-    /// Who calls tools for a request for `model`.
-    pub(crate) fn caller(&self, access: &Arc<Access>, model: &str) -> Caller {
+    /// Who calls tools for a request to `model` by this API.
+    pub(crate) fn caller(&self, access: &Arc<Access>, api: &'static str, model: &str) -> Caller {
+        let audit = self.audit(model);
         Caller::new(
             self.catalogue.clone(),
             access.clone(),
-            self.audit(model),
+            Tally::new(
+                self.metrics.clone(),
+                self.active.clone(),
+                api,
+                audit.model.clone(),
+            ),
+            audit,
             self.force().settings.tool_timeout,
         )
     }
@@ -120,6 +139,13 @@ impl Core {
     /// Takes no new requests from now on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// Waits until no request to a model is being answered.
+    pub(crate) async fn finished(&self) {
+        let mut active = self.active.subscribe();
+        // The sender is here, so this can't end in any other way.
+        let _none = active.wait_for(|active| *active == 0).await;
     }
 
     /// Whether it takes no new requests.

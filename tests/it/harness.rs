@@ -12,6 +12,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
 
+pub(crate) mod behind;
 pub(crate) mod daemon;
 pub(crate) mod fake;
 pub(crate) mod http;
@@ -22,6 +23,7 @@ mod selftest;
 pub(crate) mod sse;
 pub(crate) mod streamable;
 
+pub(crate) use behind::Behind;
 pub(crate) use daemon::{Daemon, Launch};
 pub(crate) use fake::Fake;
 pub(crate) use http::{Connection, Request};

@@ -164,6 +164,11 @@ impl Bridge {
         &self.0.name
     }
 
+    /// Whether both are handles to the same bridge.
+    pub fn is(&self, other: &Bridge) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The configuration in force; a reload may change it.
     pub fn settings(&self) -> Arc<config::Bridge> {
         self.0.orders.borrow().settings.clone()

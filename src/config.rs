@@ -49,9 +49,9 @@ pub(crate) use units::parse_duration;
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// At least one, in the order of the file; names, aliases and ports don't clash.
+    /// In the order of the file; names, aliases and ports don't clash. At least one of these or of `remotes`.
     pub bridges: Vec<Bridge>,
-    /// Servers that others run, for the gateway, in the order of the file.
+    /// Servers that others run, for the gateway, in the order of the file. Names and aliases are none of a bridge's.
     pub remotes: Vec<Remote>,
     /// The listener over all of them; `None` when the file has no `gateway` section.
     pub gateway: Option<Gateway>,

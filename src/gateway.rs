@@ -1,14 +1,126 @@
 //! The gateway: one listener over all bridges and remote servers, which lists their tools under unique names, executes
 //! them, and serves MCP and the OpenAI API.
+//!
+//! [`Gateway`] is the handle; its [`Gateway::router`] goes to the listener. `core` is what every request is served from:
+//! the `catalogue` of all servers (each kept up to date by its `offer`), the keys (`access`), the models (`upstream`).
+//! `mcp` serves MCP over the same transports as a bridge; `chat` and `responses` are two faces of one loop (`rounds`), whose
+//! tool calls go through `execute`. Servers are spoken with in process, by the sessions that HTTP clients have, too.
 
-#![expect(
-    dead_code,
-    reason = "the listener that uses these rooms is being built"
-)]
+#![expect(dead_code, reason = "the loop that uses these rooms is being built")]
 
 mod access;
+mod audit;
 mod catalogue;
+mod core;
 mod execute;
+mod mcp;
+mod names;
+mod offer;
 mod openai;
 mod rounds;
+mod routes;
+mod selection;
+mod server;
 mod upstream;
+
+use std::sync::Arc;
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+
+use crate::bridge::{Bridge, Budget};
+use crate::config;
+use crate::transport::{Front, Shared};
+use catalogue::{Catalogue, Rules};
+use core::{Core, Force};
+use mcp::Aggregate;
+use server::Server;
+
+/// The gateway. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    core: Arc<Core>,
+    front: Front,
+    removed: CancellationToken,
+}
+
+impl Gateway {
+    /// Begins to ask the servers what they offer. Needs a runtime.
+    #[must_use]
+    pub fn start(
+        settings: config::Gateway,
+        bridges: Vec<Bridge>,
+        budget: Arc<Budget>,
+        shared: &Shared,
+    ) -> Gateway {
+        let removed = shared.stop.child_token();
+        let catalogue = Catalogue::new(
+            bridges.into_iter().map(Server::Bridge).collect(),
+            Rules::of(&settings),
+            &budget,
+            &shared.tasks,
+        );
+        let core = Arc::new(Core::new(
+            settings,
+            catalogue,
+            shared.metrics.gateway().clone(),
+            budget,
+            shared.tasks.clone(),
+            removed.clone(),
+        ));
+        let front = Front::new(Arc::new(Aggregate(core.clone())), shared, &removed);
+        Gateway {
+            core,
+            front,
+            removed,
+        }
+    }
+
+    /// Takes over a changed configuration and other bridges; requests under way go on with what they began with.
+    pub fn reconfigure(&self, settings: config::Gateway, bridges: Vec<Bridge>) {
+        self.core.catalogue.set_rules(Rules::of(&settings));
+        self.core
+            .catalogue
+            .set_servers(bridges.into_iter().map(Server::Bridge).collect());
+        if self.core.force().settings != settings {
+            self.core.set_force(Force::new(settings));
+        }
+    }
+
+    /// Its routes.
+    pub fn router(&self) -> Router {
+        routes::router(self.clone())
+    }
+
+    /// Waits until every server was asked once what it offers, or is known to be down.
+    pub async fn settled(&self) {
+        self.core.catalogue.settled().await;
+    }
+
+    /// Tools that are offered now, over all servers.
+    #[must_use]
+    pub fn tools(&self) -> usize {
+        let snapshot = self.core.snapshot();
+        snapshot.servers().iter().map(|server| server.tools).sum()
+    }
+
+    /// Takes no new requests from now on.
+    pub fn drain(&self) {
+        self.core.drain();
+    }
+
+    /// Ends every session and every request under way.
+    pub fn end(&self) {
+        self.removed.cancel();
+        self.front.end_sessions();
+    }
+}
+
+impl Rules {
+    fn of(settings: &config::Gateway) -> Rules {
+        Rules {
+            separator: settings.separator.clone(),
+            tools: settings.tools.clone(),
+        }
+    }
+}

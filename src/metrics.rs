@@ -4,6 +4,7 @@
 //! costs a few relaxed additions and no look-up, lock or allocation. Names and labels exist only when somebody asks for the
 //! text: `render` copies the numbers into `prometheus_client`'s encoder. All names begin with `mcp_bridged_`.
 
+mod gateway;
 mod labels;
 mod numbers;
 mod render;
@@ -12,7 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use labels::{Dropped, MethodLabel, Outcome, Refused, StateLabel, TransportLabel};
+pub use gateway::GatewayMetrics;
+pub use labels::{Dropped, MethodLabel, Outcome, Refused, StateLabel, ToolOutcome, TransportLabel};
 pub use numbers::{Counter, Gauge};
 
 use numbers::Histogram;
@@ -24,6 +26,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 #[derive(Debug)]
 pub struct Metrics {
     process: Arc<ProcessMetrics>,
+    gateway: Arc<GatewayMetrics>,
     bridges: Mutex<BTreeMap<String, Arc<BridgeMetrics>>>,
 }
 
@@ -68,6 +71,7 @@ impl Metrics {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             process: Arc::default(),
+            gateway: Arc::default(),
             bridges: Mutex::default(),
         })
     }
@@ -76,6 +80,12 @@ impl Metrics {
     #[must_use]
     pub fn process(&self) -> &Arc<ProcessMetrics> {
         &self.process
+    }
+
+    /// The numbers of the gateway.
+    #[must_use]
+    pub fn gateway(&self) -> &Arc<GatewayMetrics> {
+        &self.gateway
     }
 
     /// The numbers of the bridge of that name; the same ones each time until [`Metrics::forget`].
@@ -99,14 +109,18 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         let bridges = lock(&self.bridges).values().cloned().collect();
-        render::text(Arc::clone(&self.process), bridges)
+        render::text(
+            Arc::clone(&self.process),
+            Some(self.gateway.clone()),
+            bridges,
+        )
     }
 
     /// The same text with only one bridge's series and those of the process.
     #[must_use]
     pub fn render_bridge(&self, name: &str) -> String {
         let bridges = lock(&self.bridges).get(name).cloned().into_iter().collect();
-        render::text(Arc::clone(&self.process), bridges)
+        render::text(Arc::clone(&self.process), None, bridges)
     }
 }
 

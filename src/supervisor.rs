@@ -27,6 +27,7 @@ pub use summary::Row;
 use crate::backoff::Jitter;
 use crate::bridge::{Bridge, Budget, Phase, Site, StartGate};
 use crate::config::{self, Config, Loaded, Problems};
+use crate::gateway::Gateway;
 use crate::metrics::{BridgeMetrics, Metrics};
 use crate::process::Spawner;
 use crate::shutdown::Shutdown;
@@ -78,6 +79,7 @@ pub struct Supervisor {
     /// Bridges that a reload took away, as long as they drain.
     leaving: Vec<Bridge>,
     admin: Option<Port>,
+    gateway: Option<Front>,
     entries: watch::Sender<Arc<[Entry]>>,
     manager: ServiceManager,
 }
@@ -92,6 +94,13 @@ struct Running {
     removed: CancellationToken,
     /// What [`Bridge::beats`] said when the watchdog was fed last.
     beats: Option<u64>,
+}
+
+/// The gateway and its listener.
+#[derive(Debug)]
+struct Front {
+    gateway: Gateway,
+    port: Port,
 }
 
 impl Supervisor {
@@ -126,6 +135,10 @@ impl Supervisor {
             .admin
             .as_ref()
             .and_then(|admin| bind("admin", &admin.listen));
+        let gateway = config
+            .gateway
+            .as_ref()
+            .and_then(|gateway| bind("gateway", &gateway.listen));
         if !failures.is_empty() {
             return Err(StartError::Bind(failures));
         }
@@ -146,6 +159,7 @@ impl Supervisor {
             bridges: Vec::new(),
             leaving: Vec::new(),
             admin: None,
+            gateway: None,
             entries: watch::Sender::new(Arc::from([])),
             manager: ServiceManager::new(),
             config,
@@ -165,6 +179,12 @@ impl Supervisor {
         if let Some(listener) = admin {
             let router = supervisor.admin_router();
             supervisor.admin = Some(supervisor.ports.open(listener, router, None, "admin"));
+        }
+        if let (Some(listener), Some(settings)) = (gateway, supervisor.config.gateway.clone()) {
+            let gateway = supervisor.start_gateway(settings);
+            let router = gateway.router();
+            let port = supervisor.ports.open(listener, router, None, "gateway");
+            supervisor.gateway = Some(Front { gateway, port });
         }
         supervisor.publish();
         Ok(supervisor)
@@ -200,6 +220,16 @@ impl Supervisor {
         }
     }
 
+    fn start_gateway(&self, settings: config::Gateway) -> Gateway {
+        let bridges = self.bridges.iter().map(|running| running.bridge.clone());
+        Gateway::start(
+            settings,
+            bridges.collect(),
+            self.budget.clone(),
+            &self.shared,
+        )
+    }
+
     /// Waits until each server is ready or has failed once, at most ten seconds.
     pub async fn settle(&self) {
         let settled = async {
@@ -209,6 +239,9 @@ impl Supervisor {
                 let _ended = status
                     .wait_for(|status| !matches!(status.phase, Phase::Starting | Phase::Stopping))
                     .await;
+            }
+            if let Some(front) = &self.gateway {
+                front.gateway.settled().await;
             }
         };
         tokio::select! {
@@ -267,6 +300,10 @@ impl Supervisor {
         self.manager.stopping();
         let drain = self.config.drain;
         info!(?drain, "stopping: calls in flight may finish");
+        if let Some(front) = &mut self.gateway {
+            front.gateway.drain();
+            front.port.close();
+        }
         for running in &mut self.bridges {
             running.bridge.drain(Instant::now() + drain);
             running.port.close();
@@ -301,6 +338,9 @@ impl Supervisor {
         self.shared.stop.cancel();
         for running in &self.bridges {
             running.endpoint.end_sessions();
+        }
+        if let Some(front) = &self.gateway {
+            front.gateway.end();
         }
         if let Some(admin) = &mut self.admin {
             admin.close();

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{CheckArguments, output, status};
-use crate::config::{Config, Environment, Loaded};
+use crate::config::{Config, Environment, Gateway, Loaded, Remote, RemoteTransport};
 
 pub(super) fn check(arguments: CheckArguments) -> ExitCode {
     let path = arguments.config.path();
@@ -44,7 +44,14 @@ pub(super) fn check(arguments: CheckArguments) -> ExitCode {
             })
             .collect();
         let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        let text = json!({ "valid": true, "bridges": bridges, "warnings": warnings }).to_string();
+        let text = json!({
+            "valid": true,
+            "bridges": bridges,
+            "remotes": config.remotes.iter().map(remote_as_json).collect::<Vec<_>>(),
+            "gateway": config.gateway.as_ref().map(gateway_as_json),
+            "warnings": warnings,
+        })
+        .to_string();
         return output::answer(&text, ExitCode::SUCCESS);
     }
     let mut rows = vec![["BRIDGE", "LISTEN", "COMMAND"].map(str::to_owned).to_vec()];
@@ -67,10 +74,83 @@ pub(super) fn check(arguments: CheckArguments) -> ExitCode {
             command,
         ]);
     }
-    let text = format!(
+    for remote in &config.remotes {
+        let what = match &remote.unavailable {
+            Some(cure) => {
+                remarks.push((remote.name.as_str(), cure.clone()));
+                "unavailable".to_owned()
+            }
+            None => format!("{} ({})", remote.origin(), transport(remote)),
+        };
+        rows.push(vec![remote.name.clone(), "remote".to_owned(), what]);
+    }
+    let mut text = format!(
         "{} is valid\n\n{}",
         path.display(),
         output::table_with_remarks(&rows, &remarks).trim_end()
     );
+    if let Some(gateway) = &config.gateway {
+        text.push_str(&format!("\n\n{}", in_words(gateway)));
+    }
     output::answer(&text, ExitCode::SUCCESS)
+}
+
+/// `gateway on 127.0.0.1:4000: models gpt-4o-mock; a master key, 2 virtual keys`.
+fn in_words(gateway: &Gateway) -> String {
+    let models = match &names_of_models(gateway)[..] {
+        [] => "no models".to_owned(),
+        names => format!("models {}", names.join(", ")),
+    };
+    let master = gateway
+        .master_key
+        .as_ref()
+        .map(|_| "a master key".to_owned());
+    let virtual_keys = match gateway.virtual_keys.len() {
+        0 => None,
+        1 => Some("1 virtual key".to_owned()),
+        count => Some(format!("{count} virtual keys")),
+    };
+    let keys: Vec<String> = master.into_iter().chain(virtual_keys).collect();
+    let keys = match &keys[..] {
+        [] => "no keys: open to everybody on this machine".to_owned(),
+        keys => keys.join(", "),
+    };
+    format!("gateway on {}: {models}; {keys}", gateway.listen)
+}
+
+fn gateway_as_json(gateway: &Gateway) -> Value {
+    let names = gateway.virtual_keys.iter().map(|key| &key.name);
+    json!({
+        "listen": gateway.listen.to_string(),
+        "models": names_of_models(gateway),
+        "master_key": gateway.master_key.is_some(),
+        "virtual_keys": names.collect::<Vec<_>>(),
+    })
+}
+
+fn remote_as_json(remote: &Remote) -> Value {
+    json!({
+        "remote": remote.name,
+        "origin": remote.origin(),
+        "transport": transport(remote),
+        "unavailable": remote.unavailable,
+    })
+}
+
+/// Each once; several models may have one name.
+fn names_of_models(gateway: &Gateway) -> Vec<&str> {
+    let mut names = Vec::new();
+    for model in &gateway.models {
+        if !names.contains(&model.name.as_str()) {
+            names.push(&model.name);
+        }
+    }
+    names
+}
+
+fn transport(remote: &Remote) -> &'static str {
+    match remote.transport {
+        RemoteTransport::Http => "http",
+        RemoteTransport::Sse => "sse",
+    }
 }

@@ -156,7 +156,11 @@ fn write_ports(file: &Path, supervisor: &Supervisor) -> std::io::Result<()> {
         .into_iter()
         .map(|(name, address)| (name, json!(address.map(|it| it.to_string()))))
         .collect();
-    let text = json!({ "admin": admin.map(|it| it.to_string()), "bridges": bridges });
+    let text = json!({
+        "admin": admin.map(|it| it.to_string()),
+        "gateway": supervisor.gateway_address().map(|it| it.to_string()),
+        "bridges": bridges,
+    });
     let partial = file.with_extension("partial");
     std::fs::write(&partial, text.to_string())?;
     std::fs::rename(partial, file)

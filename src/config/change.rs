@@ -62,6 +62,9 @@ mod tests {
         check(Change::InPlace, |b| {
             b.tools = ToolFilter::new(vec!["a*".to_owned()], vec![]).unwrap()
         });
+        check(Change::InPlace, |b| {
+            b.headers_to_env = vec![("x-key".to_owned(), "KEY".to_owned())]
+        });
         check(Change::Listener, |b| b.listen.port = 2);
         check(Change::Listener, |b| {
             b.listen.port = 2;

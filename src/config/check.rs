@@ -7,6 +7,31 @@ use globset::Glob;
 use super::bridge::is_name;
 use super::environment::RESERVED;
 
+/// The longest name that people choose freely, in characters.
+const LABEL_LIMIT: usize = 128;
+
+/// The longest name of a header, in bytes; longer ones meet limits of proxies.
+const HEADER_LIMIT: usize = 128;
+
+/// Headers of HTTP and MCP that a client of a remote server sets by itself, in lower case.
+const PROTOCOL_HEADERS: [&str; 15] = [
+    "accept",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "keep-alive",
+    "last-event-id",
+    "mcp-method",
+    "mcp-name",
+    "mcp-protocol-version",
+    "mcp-session-id",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 pub(super) fn filled(text: &str) -> Result<(), String> {
     holds(!text.trim().is_empty())
 }
@@ -45,11 +70,50 @@ pub(super) fn user(text: &str) -> Result<(), String> {
     }
 }
 
-pub(super) fn variable(name: &str) -> Result<(), String> {
+pub(super) fn variable(name: &str) -> Result<String, String> {
     if RESERVED.contains(&name) {
         return Err("the service manager's own variables are not for children".to_owned());
     }
-    holds(!name.is_empty() && !name.contains(['=', '\0']))
+    holds(!name.is_empty() && !name.contains(['=', '\0']))?;
+    Ok(name.to_owned())
+}
+
+/// What stands between a server's name and its tool's.
+pub(super) fn separator(text: &str) -> Result<(), String> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    holds((1..=4).contains(&text.len()) && text.chars().all(is_fine))
+}
+
+/// A name that people chose, which goes into logs and messages as it is.
+pub(super) fn label(text: &str) -> Result<(), String> {
+    filled(text)?;
+    if text.chars().count() > LABEL_LIMIT {
+        return Err(format!("it has more than {LABEL_LIMIT} characters"));
+    }
+    if text.trim() != text || text.contains(char::is_control) {
+        return Err("it has spaces around it or control characters".to_owned());
+    }
+    Ok(())
+}
+
+/// The name of a model as clients ask for it.
+pub(super) fn model(text: &str) -> Result<(), String> {
+    label(text)?;
+    if text != "*" && text.contains('*') {
+        return Err("only a `*` by itself stands for more than one".to_owned());
+    }
+    Ok(())
+}
+
+/// The base of an OpenAI-compatible endpoint.
+pub(super) fn api_base(text: &str) -> Result<String, String> {
+    let base = url(text)?;
+    for route in ["/chat/completions", "/responses", "/models"] {
+        if base.ends_with(route) {
+            return Err(format!("it must end before `{route}`"));
+        }
+    }
+    Ok(base)
 }
 
 pub(super) fn glob(text: &str) -> Result<(), String> {
@@ -71,6 +135,39 @@ pub(super) fn url(text: &str) -> Result<String, String> {
     authority(host)?;
     holds(path.bytes().all(|byte| byte.is_ascii_graphic()))?;
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// The endpoint of a remote server, which is asked as it is written: a final `/` and a query may matter to it.
+pub(super) fn endpoint(text: &str) -> Result<(), String> {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let rest = rest.ok_or("it must start with `http://` or `https://`")?;
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if host.contains('@') {
+        return Err("it must not name a user; use `auth_type` and `auth_value`".to_owned());
+    }
+    authority(host)?;
+    if path.contains('#') {
+        return Err("it must not have a `#`".to_owned());
+    }
+    holds(path.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
+/// The name of a header, in lower case.
+pub(super) fn header(text: &str) -> Result<String, String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    holds(!text.is_empty() && text.len() <= HEADER_LIMIT && text.bytes().all(is_token))?;
+    Ok(text.to_ascii_lowercase())
+}
+
+/// The name of a header that may be sent to a remote server beside those that the protocol sets, in lower case.
+pub(super) fn sent_header(text: &str) -> Result<String, String> {
+    let name = header(text)?;
+    if PROTOCOL_HEADERS.contains(&name.as_str()) {
+        return Err("the gateway sets it itself".to_owned());
+    }
+    Ok(name)
 }
 
 pub(super) fn origin(text: &str) -> Result<(), String> {
@@ -196,6 +293,67 @@ mod tests {
             &["", ":1", "a:x", "a/b", "http://a", "*"],
         );
         assert_eq!(url("http://a/b//"), Ok("http://a/b".to_owned()));
+    }
+
+    #[test]
+    fn remote_servers() {
+        check(
+            endpoint,
+            &[
+                "http://mcp-n8n:8080/mcp",
+                "https://a/mcp/?key=1",
+                "https://[::1]:1",
+                "http://a?b",
+            ],
+            &[
+                "a/mcp",
+                "ws://a",
+                "http://",
+                "http://u:p@a",
+                "http://a/#b",
+                "http://a/ b",
+                "http://a:x/",
+            ],
+        );
+        check(
+            header,
+            &["X-Key", "a", "mcp-session-id"],
+            &["", "a b", "a:", "ä", "a\n", &"x".repeat(129)],
+        );
+        check(
+            sent_header,
+            &["X-Key", "Authorization"],
+            &["Mcp-Session-Id", "HOST", "a b"],
+        );
+        assert_eq!(header("X-Key"), Ok("x-key".to_owned()));
+    }
+
+    #[test]
+    fn names_of_the_gateway() {
+        check(
+            separator,
+            &["-", "__", "aB9_"],
+            &["", ".", "-----", "- ", "ä"],
+        );
+        check(
+            label,
+            &["team a", "Käthe", &"x".repeat(128)],
+            &["", " ", " a", "a\nb", &"x".repeat(129)],
+        );
+        check(
+            model,
+            &["gpt-4o", "ollama/llama3:8b", "*"],
+            &["", "gpt-*", "**"],
+        );
+        check(
+            api_base,
+            &["http://a/v1", "https://a:1/v1/", "http://a"],
+            &[
+                "a/v1",
+                "http://a/v1/chat/completions",
+                "http://a/v1/models/",
+            ],
+        );
     }
 
     #[test]

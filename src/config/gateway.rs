@@ -46,10 +46,10 @@ pub struct Gateway {
     pub audit_arguments: bool,
 }
 
-/// A key that may do some things. What it doesn't name is granted whole.
+/// A key that may do some things. What it doesn't name is granted whole, and an empty list grants nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VirtualKey {
-    /// What the audit calls it; `key-1` and so on, by its place, when the file names none.
+    /// What the audit calls it, unique; `key-1` and so on, by its place, when the file names none.
     pub name: String,
     /// The key itself.
     pub key: Secret,
@@ -109,6 +109,16 @@ impl Gateway {
             allowed_hosts: Vec::new(),
             audit_arguments: false,
         }
+    }
+}
+
+impl Gateway {
+    /// One of its keys; empty when everybody who can reach it may use it.
+    #[must_use]
+    pub fn any_key(&self) -> &[Secret] {
+        let first = self.virtual_keys.first().map(|key| &key.key);
+        let any = self.master_key.as_ref().or(first);
+        any.map(std::slice::from_ref).unwrap_or_default()
     }
 }
 

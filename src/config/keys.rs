@@ -1,14 +1,28 @@
 //! Every key of the file: its name, what its value may be, and where the value goes.
 //!
-//! These tables are the only list of keys there is. [`SHARED`] may stand in a bridge and under `defaults`, and is read
-//! into the same [`Draft`] in that order; [`OWN`] may stand in a bridge only; [`TOP`] is the top level.
+//! These tables are the only list of keys there is. [`TOP`] is the top level. An entry of `bridges` takes [`SERVER_OWN`] and
+//! [`SERVER_SHARED`], and beside them [`BRIDGE_OWN`] and [`BRIDGE_SHARED`] when its server runs here, [`REMOTE_OWN`] when it is
+//! remote; the shared ones may stand under `defaults`, too, and are read into the same draft from there first.
+
+mod bridge;
+mod gateway;
+mod remote;
+mod server;
 
 use std::time::Duration;
 
-use super::check::{authority, filled, glob, host, level, name, origin, url, user, variable};
-use super::draft::{Draft, Top};
+use super::check::{glob, host, level};
+use super::draft::{Draft, Globs, Top};
 use super::environment::Inherit;
-use super::{Isolation, LogFormat, OnCrash, Restart, Secret};
+use super::read::Reader;
+use super::secret::Purpose;
+use super::yaml::Node;
+use super::{LogFormat, Secret};
+
+pub(super) use bridge::{BRIDGE_OWN, BRIDGE_SHARED};
+pub(super) use gateway::GATEWAY;
+pub(super) use remote::REMOTE_OWN;
+pub(super) use server::{SERVER_OWN, SERVER_SHARED};
 
 /// One key and the kind of its value, which is stored in a `T`.
 #[derive(Debug)]
@@ -59,29 +73,70 @@ pub(super) enum Kind<T: 'static> {
         clear: fn(&mut T),
         add: Store<T>,
     },
+    /// A secret, also as `file:/path`.
+    Secret {
+        purpose: Purpose,
+        /// Whether an empty one is none at all, and not an error.
+        may_be_empty: bool,
+        set: fn(&mut T, Secret),
+    },
     /// A list of secrets, each also as `file:/path`. It replaces the one of `defaults`.
     Secrets {
         clear: fn(&mut T),
         add: fn(&mut T, Secret),
     },
     /// A map of names to texts. It is merged into the one of `defaults`.
-    Variables {
-        name: fn(&str) -> Result<(), String>,
-        set: fn(&mut T, String, String),
+    Texts {
+        /// The whole, for messages.
+        example: &'static str,
+        names: Names,
+        of: &'static str,
+        set: fn(&mut T, String, String) -> Result<(), String>,
+    },
+    /// A map of names to secrets that are sent to others, each also as `file:/path`.
+    SecretTexts {
+        /// The whole, for messages.
+        example: &'static str,
+        names: Names,
+        set: fn(&mut T, String, Secret),
     },
     /// `true`, `false`, or a list of names.
     Inherit(fn(&mut T, Inherit)),
     /// A map with keys of its own.
     Section(&'static [Key<T>]),
+    /// The map of [`TOOLS`].
+    Tools(fn(&mut T) -> &mut Globs),
+    /// A list of maps with keys of their own. `add` reads one and stores it, whatever is wrong with it.
+    Items {
+        of: &'static str,
+        add: fn(&mut T, &mut Reader<'_>, &Node, &str),
+    },
     /// A map that is read elsewhere.
     Elsewhere,
 }
+
+/// The names of a map: what they are, for messages, and the form in which one is kept.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub(super) of: &'static str,
+    pub(super) read: fn(&str) -> Result<String, String>,
+}
+
+/// Every key that an entry of `bridges` may have.
+pub(super) static ENTRY: [&[Key<Draft>]; 5] = [
+    BRIDGE_OWN,
+    BRIDGE_SHARED,
+    REMOTE_OWN,
+    SERVER_OWN,
+    SERVER_SHARED,
+];
 
 /// Keys of the top level.
 pub(super) static TOP: &[Key<Top>] = &[
     key("bridges", Kind::Elsewhere),
     key("defaults", Kind::Elsewhere),
     key("admin", Kind::Section(ADMIN)),
+    key("gateway", Kind::Section(GATEWAY)),
     key(
         "drain",
         Kind::Duration {
@@ -136,251 +191,15 @@ const LOG: &[Key<Top>] = &[
     ),
 ];
 
-/// Keys of a bridge that can't have a default.
-pub(super) static OWN: &[Key<Draft>] = &[
-    key("port", port(|d: &mut Draft, n| d.port = Some(n as u16))),
-    key(
-        "command",
-        Kind::Text {
-            expected: PROGRAM,
-            set: |d, text| filled(&text).map(|()| d.program = Some(text)),
-        },
-    ),
-    key(
-        "args",
-        Kind::List {
-            of: "text",
-            may_be_empty: true,
-            clear: |d| d.bridge.command.args.clear(),
-            add: |d, text| {
-                d.bridge.command.args.push(text.into());
-                Ok(())
-            },
-        },
-    ),
-    key("demo", Kind::Flag(|d, flag| d.demo = flag)),
-    key(
-        "aliases",
-        Kind::List {
-            of: NAME,
-            may_be_empty: true,
-            clear: |d| d.bridge.aliases.clear(),
-            add: |d, text| name(&text).map(|()| d.bridge.aliases.push(text)),
-        },
-    ),
-];
-
-/// Keys of a bridge that may also stand under `defaults`.
-pub(super) static SHARED: &[Key<Draft>] = &[
-    key(
-        "host",
-        Kind::Text {
-            expected: HOST,
-            set: |d, text| host(&text).map(|host| d.bridge.listen.host = host),
-        },
-    ),
-    key(
-        "description",
-        Kind::Text {
-            expected: "text",
-            set: |d, text| {
-                d.bridge.description = Some(text);
-                Ok(())
-            },
-        },
-    ),
-    // The child: what it sees and what it may use.
-    key(
-        "env",
-        Kind::Variables {
-            name: variable,
-            set: |d, name, value| drop(d.env.insert(name, value)),
-        },
-    ),
-    key(
-        "env_file",
-        Kind::Text {
-            expected: "a path",
-            set: |_, text| filled(&text),
-        },
-    ),
-    key(
-        "inherit_env",
-        Kind::Inherit(|d, inherit| d.inherit = inherit),
-    ),
-    key(
-        "cwd",
-        Kind::Text {
-            expected: "a path",
-            set: |d, text| filled(&text).map(|()| d.bridge.command.cwd = Some(text.into())),
-        },
-    ),
-    key(
-        "user",
-        Kind::Text {
-            expected: USER,
-            set: |d, text| user(&text).map(|()| d.bridge.command.user = Some(text)),
-        },
-    ),
-    key("limits", Kind::Section(PROCESS)),
-    // Who may do what.
-    key(
-        "api_keys",
-        Kind::Secrets {
-            clear: |d| d.bridge.api_keys.clear(),
-            add: |d, secret| d.bridge.api_keys.push(secret),
-        },
-    ),
-    key("tools", Kind::Section(TOOLS)),
-    key(
-        "allowed_origins",
-        Kind::List {
-            of: ORIGIN,
-            may_be_empty: true,
-            clear: |d| d.bridge.allowed_origins.clear(),
-            add: |d, text| {
-                origin(&text).map(|()| d.bridge.allowed_origins.push(text.to_ascii_lowercase()))
-            },
-        },
-    ),
-    key(
-        "allowed_hosts",
-        Kind::List {
-            of: AUTHORITY,
-            may_be_empty: true,
-            clear: |d| d.bridge.allowed_hosts.clear(),
-            add: |d, text| {
-                authority(&text).map(|()| d.bridge.allowed_hosts.push(text.to_ascii_lowercase()))
-            },
-        },
-    ),
-    key(
-        "public_url",
-        Kind::Text {
-            expected: URL,
-            set: |d, text| url(&text).map(|url| d.bridge.public_url = Some(url)),
-        },
-    ),
-    // Sessions and instances.
-    key(
-        "isolation",
-        Kind::Choice(&[
-            ("auto", |d| d.bridge.isolation = Isolation::Auto),
-            ("shared", |d| d.bridge.isolation = Isolation::Shared),
-            ("session", |d| d.bridge.isolation = Isolation::Session),
-        ]),
-    ),
-    key(
-        "session_idle",
-        positive(|d: &mut Draft, time| d.bridge.timing.session_idle = time),
-    ),
-    key(
-        "max_sessions",
-        count(|d: &mut Draft, n| d.bridge.limits.max_sessions = n as usize),
-    ),
-    key(
-        "max_instances",
-        count(|d: &mut Draft, n| d.bridge.limits.max_instances = n as usize),
-    ),
-    key(
-        "max_in_flight",
-        count(|d: &mut Draft, n| d.bridge.limits.max_in_flight = n as usize),
-    ),
-    key(
-        "max_body",
-        message(|d: &mut Draft, n| d.bridge.limits.max_body = n as usize),
-    ),
-    key(
-        "max_message",
-        message(|d: &mut Draft, n| d.bridge.limits.max_message = n as usize),
-    ),
-    // Supervision.
-    key(
-        "init_timeout",
-        positive(|d: &mut Draft, time| d.bridge.timing.init_timeout = time),
-    ),
-    key(
-        "request_timeout",
-        positive(|d: &mut Draft, time| d.bridge.timing.request_timeout = time),
-    ),
-    key(
-        "ping_interval",
-        positive(|d: &mut Draft, time| d.bridge.timing.ping_interval = time),
-    ),
-    key(
-        "ping_timeout",
-        positive(|d: &mut Draft, time| d.bridge.timing.ping_timeout = time),
-    ),
-    key(
-        "ping_failures",
-        Kind::Number {
-            least: 1,
-            most: 100,
-            set: |d, n| d.bridge.timing.ping_failures = n as u32,
-        },
-    ),
-    key(
-        "start_wait",
-        Kind::Duration {
-            least: Duration::ZERO,
-            set: |d, time| d.bridge.timing.start_wait = time,
-        },
-    ),
-    key(
-        "restart",
-        Kind::Choice(&[
-            ("always", |d| d.bridge.restart = Restart::Always),
-            ("on_failure", |d| d.bridge.restart = Restart::OnFailure),
-            ("never", |d| d.bridge.restart = Restart::Never),
-        ]),
-    ),
-    key(
-        "on_crash",
-        Kind::Choice(&[
-            ("keep", |d| d.bridge.on_crash = OnCrash::Keep),
-            ("end", |d| d.bridge.on_crash = OnCrash::End),
-        ]),
-    ),
-    key("optional", Kind::Flag(|d, flag| d.bridge.optional = flag)),
-];
-
-const PROCESS: &[Key<Draft>] = &[
-    // Below this no program starts.
-    key(
-        "memory",
-        Kind::Size {
-            least: 1 << 20,
-            most: 1 << 42,
-            set: |d, n| d.bridge.command.limits.memory = Some(n),
-        },
-    ),
-    // Standard streams, and what a dynamic linker and a runtime need to come up.
-    key(
-        "open_files",
-        Kind::Number {
-            least: 16,
-            most: 1 << 30,
-            set: |d, n| d.bridge.command.limits.open_files = Some(n as u64),
-        },
-    ),
-    key(
-        "nice",
-        Kind::Number {
-            least: -20,
-            most: 19,
-            set: |d, n| d.bridge.command.limits.nice = Some(n as i32),
-        },
-    ),
-];
-
-const TOOLS: &[Key<Draft>] = &[
+/// Keys of a `tools` section.
+pub(super) static TOOLS: &[Key<Globs>] = &[
     key(
         "allow",
         Kind::List {
             of: GLOB,
             may_be_empty: false,
-            clear: |d| d.allow.clear(),
-            add: |d, text| glob(&text).map(|()| d.allow.push(text)),
+            clear: |g| g.allow.clear(),
+            add: |g, text| glob(&text).map(|()| g.allow.push(text)),
         },
     ),
     key(
@@ -388,8 +207,8 @@ const TOOLS: &[Key<Draft>] = &[
         Kind::List {
             of: GLOB,
             may_be_empty: true,
-            clear: |d| d.deny.clear(),
-            add: |d, text| glob(&text).map(|()| d.deny.push(text)),
+            clear: |g| g.deny.clear(),
+            add: |g, text| glob(&text).map(|()| g.deny.push(text)),
         },
     ),
 ];
@@ -397,8 +216,6 @@ const TOOLS: &[Key<Draft>] = &[
 const HOST: &str = "an IP address or `localhost`";
 pub(super) const NAME: &str =
     "a name of a-z, 0-9, `_` and `-` that starts with a letter or digit, at most 40 characters";
-const PROGRAM: &str = "the name or path of a program (its arguments go under `args`)";
-const USER: &str = "a user's name or number";
 const GLOB: &str = "a glob such as `list_*`";
 const URL: &str = "a URL such as `https://mcp.example.org/db`";
 const ORIGIN: &str = "an origin such as `https://chat.example.org`";
@@ -446,8 +263,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_key_is_listed_twice_and_none_is_both_own_and_shared() {
-        let mut names: Vec<_> = OWN.iter().chain(SHARED).map(|key| key.name).collect();
+    fn no_key_of_a_server_is_listed_twice() {
+        let mut names: Vec<_> = ENTRY.into_iter().flatten().map(|key| key.name).collect();
         names.sort_unstable();
         let all = names.len();
         names.dedup();

@@ -1,18 +1,21 @@
 //! From a file to a [`Config`]: reads the top level, each bridge over its defaults, and then what shows across bridges only.
 
+mod bridge;
+mod gateway;
+mod remote;
+
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
 use super::bridge::is_name;
 use super::draft::{Draft, Top};
-use super::keys::{NAME, OWN, SHARED, TOP};
+use super::keys::{BRIDGE_SHARED, ENTRY, Key, NAME, SERVER_SHARED, TOP};
 use super::problem::Report;
 use super::read::{Missing, Reader};
 use super::wording::{quote, reason};
 use super::yaml::{Entry, Node, Value, join, parse};
-use super::{Admin, Bridge, Config, Environment, Listen, Loaded, Place, Problems, ToolFilter};
+use super::{Admin, Config, Environment, Listen, Loaded, Place, Problems};
 
 /// See [`Config::load`].
 pub(super) fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> {
@@ -53,6 +56,15 @@ struct Claim {
     line: usize,
 }
 
+/// An entry that was read.
+struct Read {
+    draft: Draft,
+    /// Those of its `env_file`.
+    variables: BTreeMap<String, String>,
+    /// What is missing, when it can do without by being unavailable.
+    cures: Vec<String>,
+}
+
 impl Loader<'_> {
     fn config(&mut self, root: &Node) -> Config {
         let mut top = Top::new();
@@ -64,76 +76,100 @@ impl Loader<'_> {
         let defaults = root.entry("defaults").map(|entry| &entry.node);
         if let Some(defaults) = defaults {
             // Once by itself, because no bridge may be there to use it. What it lacks is a matter of the bridges.
+            let tables = &[BRIDGE_SHARED, SERVER_SHARED];
             self.reader()
-                .map(defaults, "defaults", &[SHARED], &mut Draft::new(""));
+                .map(defaults, "defaults", tables, &mut Draft::new(""));
         }
-        top.config.bridges = self.bridges(root, defaults);
+        self.servers(root, defaults, &mut top.config);
         if let Some(entry) = root.entry("admin") {
             top.config.admin = self.admin(&top, entry);
+        }
+        if let Some(entry) = root.entry("gateway") {
+            let servers = names(root, &top.config);
+            top.config.gateway = self.gateway(top.gateway, entry, &servers);
+        } else {
+            self.warn_unused(root, &top.config);
         }
         top.config
     }
 
-    fn bridges(&mut self, root: &Node, defaults: Option<&Node>) -> Vec<Bridge> {
+    /// Reads the bridges and the remote servers into `config`.
+    fn servers(&mut self, root: &Node, defaults: Option<&Node>, config: &mut Config) {
         let Some(section) = root.entry("bridges") else {
             self.report.at(
                 root.place,
                 "",
                 "`bridges` is missing; name at least one bridge below it",
             );
-            return Vec::new();
+            return;
         };
-        match &section.node.value {
-            Value::Map(entries) if !entries.is_empty() => {
-                let bridges = entries
-                    .iter()
-                    .filter_map(|entry| self.bridge(entry, defaults))
-                    .collect();
-                self.check_names(entries, &bridges);
-                bridges
-            }
-            _ => {
-                self.reader().wrong(
-                    &section.node,
-                    "bridges",
-                    "at least one bridge, such as `demo: { port: 48001, demo: true }`",
-                );
-                Vec::new()
+        let entries = section.node.entries();
+        if entries.is_empty() {
+            self.reader().wrong(
+                &section.node,
+                "bridges",
+                "at least one bridge, such as `demo: { port: 48001, demo: true }`",
+            );
+        }
+        for entry in entries {
+            if entry.node.entry("url").is_some() {
+                config.remotes.extend(self.remote(entry, defaults));
+            } else {
+                config.bridges.extend(self.bridge(entry, defaults));
             }
         }
+        self.check_names(entries, config);
     }
 
-    fn bridge(&mut self, entry: &Entry, defaults: Option<&Node>) -> Option<Bridge> {
-        let path = join("bridges", &entry.key);
+    /// Reads the entry at `path` over the defaults. `own` and `shared` are the keys that suit it; others that an entry or
+    /// `defaults` may have are passed over.
+    fn read(
+        &mut self,
+        entry: &Entry,
+        path: &str,
+        defaults: Option<&Node>,
+        [own, shared]: [&[&'static [Key<Draft>]]; 2],
+    ) -> Option<Read> {
         if !is_name(&entry.key) {
             self.report.at(
                 entry.place,
-                &path,
+                path,
                 format!("found {}, expected {NAME}", quote(&entry.key)),
             );
         }
+        let suits = |key: &str| {
+            let mut tables = own.iter().chain(shared).copied().flatten();
+            tables.any(|table| table.name == key)
+        };
+        let is_known = |key: &str| ENTRY.iter().copied().flatten().any(|k| k.name == key);
+        let keep = |key: &str| suits(key) || !is_known(key);
         let mut draft = Draft::new(&entry.key);
         let mut reader = self.reader();
         if let Some(file) = entry.node.entry("env_file") {
-            reader.env_file(&file.node, &join(&path, "env_file"));
+            reader.env_file(&file.node, &join(path, "env_file"));
         } else if let Some(file) = defaults.and_then(|defaults| defaults.entry("env_file")) {
             reader.env_file(&file.node, "defaults.env_file");
         }
         if let Some(defaults) = defaults {
-            reader.map(defaults, "defaults", &[SHARED], &mut draft);
+            reader.map(&defaults.only(keep), "defaults", shared, &mut draft);
         }
         match entry.node.value {
-            Value::Null => reader.wrong(&entry.node, &path, "a map of keys"),
-            _ => reader.map(&entry.node, &path, &[OWN, SHARED], &mut draft),
+            Value::Null => reader.wrong(&entry.node, path, "a map of keys"),
+            _ => {
+                let tables = [own, shared].concat();
+                reader.map(&entry.node.only(keep), path, &tables, &mut draft);
+            }
         }
-        let variables = reader.variables;
-        let missing = reader.missing;
+        let (variables, missing) = (reader.variables, reader.missing);
         if !matches!(entry.node.value, Value::Map(_)) {
             return None;
         }
-        let missing = self.report_missing(missing, draft.bridge.optional.then_some(path.as_str()));
-        self.check_command(entry, &path, &mut draft);
-        self.finish(entry, &path, draft, variables, missing)
+        let cures = self.report_missing(missing, draft.bridge.optional.then_some(path));
+        Some(Read {
+            draft,
+            variables,
+            cures,
+        })
     }
 
     /// Reports what is missing as errors. For the optional bridge at `optional` it gives it back as cures instead, unless it is
@@ -160,119 +196,6 @@ impl Loader<'_> {
         }
         cures.dedup();
         cures
-    }
-
-    /// Settles what the bridge runs: exactly one of `command` and `demo`.
-    fn check_command(&mut self, entry: &Entry, path: &str, draft: &mut Draft) {
-        let node = &entry.node;
-        if !draft.demo {
-            if node.entry("command").is_none() {
-                let text = "`command` is missing; name a program, or say `demo: true` for the built-in server";
-                self.report.at(entry.place, path, text);
-            }
-            return;
-        }
-        for key in ["command", "args"] {
-            if let Some(other) = node.entry(key) {
-                let text = format!(
-                    "found `{key}` beside `demo: true`, which is a command of its own; remove one"
-                );
-                self.report.at(other.place, join(path, key), text);
-            }
-        }
-        match own_program() {
-            Ok(program) => {
-                draft.program = Some(program);
-                draft.bridge.command.args = vec!["demo-server".into()];
-            }
-            Err(error) => {
-                let place = node.entry("demo").map_or(entry.place, |demo| demo.place);
-                let text = format!("this program's own file can't be found: {}", reason(&error));
-                self.report.at(place, join(path, "demo"), text);
-            }
-        }
-    }
-
-    /// Puts the bridge together, when there is enough of it.
-    fn finish(
-        &mut self,
-        entry: &Entry,
-        path: &str,
-        draft: Draft,
-        variables: BTreeMap<String, String>,
-        mut cures: Vec<String>,
-    ) -> Option<Bridge> {
-        let mut bridge = draft.bridge;
-        let mut env = self.environment.passed_on(&draft.inherit);
-        let os = |(name, value): (String, String)| (OsString::from(name), OsString::from(value));
-        env.extend(variables.into_iter().map(os));
-        env.extend(draft.env.into_iter().map(os));
-        bridge.command.env = env.into_iter().collect();
-        bridge.command.cwd = bridge.command.cwd.map(|cwd| self.base.join(cwd));
-        // Each glob was tried when it was read; only their sum can be too large.
-        match ToolFilter::new(draft.allow, draft.deny) {
-            Ok(tools) => bridge.tools = tools,
-            Err(error) => {
-                self.report
-                    .at(entry.place, join(path, "tools"), error.kind().to_string())
-            }
-        }
-        if let Some(program) = draft.program {
-            bridge.command.program = program.into();
-            self.look_for_command(entry, path, &bridge, &mut cures);
-        }
-        if !cures.is_empty() {
-            bridge.unavailable = Some(cures.join("; "));
-        }
-        let Some(port) = entry.node.entry("port") else {
-            self.report.at(
-                entry.place,
-                path,
-                "`port` is missing; choose one for the bridge to listen on",
-            );
-            return None;
-        };
-        bridge.listen.port = draft.port?;
-        self.claim(
-            bridge.listen,
-            format!("bridge `{}`", bridge.name),
-            &join(path, "port"),
-            port.node.place,
-        );
-        if !bridge.listen.is_loopback() && bridge.api_keys.is_empty() {
-            self.warn_open(bridge.listen, &join(path, "port"), port.node.place);
-        }
-        Some(bridge)
-    }
-
-    /// A command that isn't there is a cure to show or a failure to come, but never an error of the file.
-    fn look_for_command(
-        &mut self,
-        entry: &Entry,
-        path: &str,
-        bridge: &Bridge,
-        cures: &mut Vec<String>,
-    ) {
-        let Err(error) = bridge.command.resolve() else {
-            return;
-        };
-        if bridge.optional {
-            cures.push(format!(
-                "{error}; install it or set its full path, then reload"
-            ));
-        } else if let Some(command) = entry.node.entry("command") {
-            let spaces = bridge.command.program.to_string_lossy().contains(' ');
-            let cure = if spaces {
-                "no shell is involved, put its arguments under `args`"
-            } else {
-                "install it or set its full path"
-            };
-            self.warnings.at(
-                command.node.place,
-                join(path, "command"),
-                format!("{error}; {cure}"),
-            );
-        }
     }
 
     fn admin(&mut self, top: &Top, entry: &Entry) -> Option<Admin> {
@@ -329,31 +252,44 @@ impl Loader<'_> {
     }
 
     /// Names and aliases together must be unique; names alone are, as keys of a map.
-    fn check_names(&mut self, entries: &[Entry], bridges: &Vec<Bridge>) {
+    fn check_names(&mut self, entries: &[Entry], config: &Config) {
         let mut taken: BTreeMap<&str, usize> = entries
             .iter()
             .map(|e| (e.key.as_str(), e.place.line))
             .collect();
-        for bridge in bridges {
-            let aliases = entries
-                .iter()
-                .find(|e| e.key == bridge.name)
-                .and_then(|e| e.node.entry("aliases"));
-            let Some(Entry { node, .. }) = aliases else {
+        let bridges = config.bridges.iter().map(|b| (&b.name, &b.aliases));
+        let remotes = config.remotes.iter().map(|r| (&r.name, &r.aliases));
+        let servers: BTreeMap<&String, &Vec<String>> = bridges.chain(remotes).collect();
+        for entry in entries {
+            let (Some(aliases), Some(written)) =
+                (servers.get(&entry.key), entry.node.entry("aliases"))
+            else {
                 continue;
             };
-            for (index, alias) in bridge.aliases.iter().enumerate() {
-                let place = match &node.value {
+            for (index, alias) in aliases.iter().enumerate() {
+                let place = match &written.node.value {
                     // An item that was refused would shift the others.
-                    Value::List(items) if items.len() == bridge.aliases.len() => items[index].place,
-                    _ => node.place,
+                    Value::List(items) if items.len() == aliases.len() => items[index].place,
+                    _ => written.node.place,
                 };
                 if let Some(line) = taken.insert(alias, place.line) {
-                    let key = format!("bridges.{}.aliases[{index}]", bridge.name);
+                    let key = format!("bridges.{}.aliases[{index}]", entry.key);
                     let text =
                         format!("the name `{alias}` is taken at line {line}; choose another");
                     self.report.at(place, key, text);
                 }
+            }
+        }
+    }
+
+    /// Remote servers are there for the gateway alone.
+    fn warn_unused(&mut self, root: &Node, config: &Config) {
+        let entries = root.entry("bridges").map_or(&[][..], |e| e.node.entries());
+        for entry in entries {
+            if config.remotes.iter().any(|remote| remote.name == entry.key) {
+                let text = "nothing uses a remote server without a gateway; add a `gateway:` section or remove the server";
+                let place = entry.place;
+                self.warnings.at(place, join("bridges", &entry.key), text);
             }
         }
     }
@@ -368,6 +304,31 @@ impl Loader<'_> {
             missing: Vec::new(),
         }
     }
+}
+
+/// All names and aliases of the file. Those of entries with a problem are there too, as they are written.
+fn names(root: &Node, config: &Config) -> Vec<String> {
+    let entries = root.entry("bridges").map_or(&[][..], |e| e.node.entries());
+    let mut names: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
+    let written = entries
+        .iter()
+        .filter_map(|entry| match &entry.node.entry("aliases")?.node.value {
+            Value::List(items) => Some(items),
+            _ => None,
+        })
+        .flatten()
+        .filter_map(|item| match &item.value {
+            Value::Scalar(written) => Some(written),
+            _ => None,
+        });
+    let bridges = config.bridges.iter().flat_map(|bridge| &bridge.aliases);
+    let remotes = config.remotes.iter().flat_map(|remote| &remote.aliases);
+    for alias in bridges.chain(remotes).chain(written) {
+        if is_name(alias) && !names.contains(alias) {
+            names.push(alias.clone());
+        }
+    }
+    names
 }
 
 fn read_text(path: &Path, report: &mut Report) -> Option<String> {
@@ -415,18 +376,4 @@ fn root(text: &str, report: &mut Report) -> Option<Node> {
     };
     report.at(root.place, "", format!("found {found}, {EXPECTED}"));
     None
-}
-
-/// The path of the running program. After an upgrade in place the system appends a mark to it, while the new file has the
-/// old name.
-fn own_program() -> std::io::Result<String> {
-    let path = std::env::current_exe()?;
-    let path = path
-        .into_os_string()
-        .into_string()
-        .map_err(|_| std::io::Error::other("its path is not UTF-8"))?;
-    Ok(path
-        .strip_suffix(" (deleted)")
-        .map(str::to_owned)
-        .unwrap_or(path))
 }

@@ -1,19 +1,20 @@
 //! Walks a node and a table of keys together: stores what is good and reports the rest, without stopping at either.
 
+mod files;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::environment::Inherit;
 use super::expand::{Flaw, expand};
-use super::keys::{Key, Kind};
+use super::keys::{Key, Kind, Names, TOOLS};
 use super::problem::Report;
+use super::secret::Purpose;
 use super::units::{format_duration, format_size, parse_duration, parse_size};
-use super::wording::{Lack, describe, listed, quote, reason, unknown_key};
+use super::wording::{Lack, describe, listed, quote, shown, unknown_key};
 use super::yaml::{Node, Value, join};
-use super::{Environment, Place, Problem, Secret, secret};
+use super::{Environment, Place};
 
 /// The longest duration that any key takes, in hours.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
@@ -86,6 +87,12 @@ impl<'a> Reader<'a> {
         match kind {
             Kind::Elsewhere => {}
             Kind::Section(keys) => self.map(node, path, &[keys], target),
+            Kind::Tools(globs) => self.map(node, path, &[TOOLS], globs(target)),
+            Kind::Items { of, add } => {
+                for (path, item) in self.list(node, path, of).unwrap_or_default() {
+                    add(target, self, item, &path);
+                }
+            }
             Kind::Flag(set) => self.parsed(node, path, "`true` or `false`", flag, |value| {
                 set(target, value)
             }),
@@ -143,44 +150,51 @@ impl<'a> Reader<'a> {
                     }
                 }
             }
+            Kind::Secret {
+                purpose,
+                may_be_empty,
+                set,
+            } => {
+                if let Some(secret) = self.secret(node, path, *purpose, *may_be_empty) {
+                    set(target, secret);
+                }
+            }
             Kind::Secrets { clear, add } => {
                 let Some(items) = self.list(node, path, "a key") else {
                     return;
                 };
                 clear(target);
                 for (path, item) in items {
-                    if let Some(secret) = self.secret(item, &path) {
+                    if let Some(secret) = self.secret(item, &path, Purpose::Presented, false) {
                         add(target, secret);
                     }
                 }
             }
-            Kind::Variables { name, set } => match &node.value {
-                Value::Map(entries) => {
-                    for entry in entries {
-                        let path = join(path, &entry.key);
-                        if let Err(reason) = name(&entry.key) {
-                            let shown = quote(&entry.key);
-                            self.unfit_at(
-                                entry.place,
-                                &path,
-                                &shown,
-                                "a name of a variable",
-                                &reason,
-                            );
-                        }
-                        let expected = "text (`\"\"` for an empty value)";
-                        if let Some(text) = self.text(&entry.node, &path, expected) {
-                            set(target, entry.key.clone(), text.value);
-                        }
+            Kind::Texts {
+                example,
+                names,
+                of,
+                set,
+            } => {
+                for (name, path, value) in self.names(node, path, example, names) {
+                    if let Some(text) = self.text(value, &path, of)
+                        && let Err(reason) = set(target, name, text.value)
+                    {
+                        self.unfit(value, &path, &text.shown, of, &reason);
                     }
                 }
-                Value::Null | Value::Refused => {}
-                _ => self.wrong(
-                    node,
-                    path,
-                    "a map of names to values, such as `{ TZ: UTC }`",
-                ),
-            },
+            }
+            Kind::SecretTexts {
+                example,
+                names,
+                set,
+            } => {
+                for (name, path, value) in self.names(node, path, example, names) {
+                    if let Some(secret) = self.secret(value, &path, Purpose::Sent, false) {
+                        set(target, name, secret);
+                    }
+                }
+            }
             Kind::Inherit(set) => {
                 if matches!(node.value, Value::List(_)) {
                     let items = self
@@ -228,46 +242,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A key: written out, from a variable, or from a file.
-    fn secret(&mut self, node: &Node, path: &str) -> Option<Secret> {
-        let expected = format!("a key of 1 to {} visible ASCII characters", secret::LIMIT);
-        let text = self.text(node, path, &expected)?;
-        let value = match text.value.strip_prefix("file:") {
-            None => text.value,
-            Some(file) => {
-                let file = self.base.join(file);
-                match fs::read_to_string(&file) {
-                    Ok(content) => {
-                        self.warn_if_exposed(node.place, path, &file);
-                        content.trim().to_owned()
-                    }
-                    Err(error) => {
-                        let text = format!("cannot read `{}`: {}", file.display(), reason(&error));
-                        self.report.at(node.place, path, text);
-                        return None;
-                    }
-                }
-            }
-        };
-        if (1..=secret::LIMIT).contains(&value.len())
-            && value.bytes().all(|byte| byte.is_ascii_graphic())
-        {
-            return Some(Secret::new(value));
-        }
-        self.unfit(
-            node,
-            path,
-            if value.is_empty() {
-                "nothing"
-            } else {
-                "a value that is not shown"
-            },
-            &expected,
-            "",
-        );
-        None
-    }
-
     /// The items of a list and their paths.
     fn list<'n>(
         &mut self,
@@ -291,6 +265,50 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A map of `keys` as a value of its own.
+    pub(super) fn item<I: Default>(
+        &mut self,
+        node: &Node,
+        path: &str,
+        keys: &'static [Key<I>],
+    ) -> I {
+        let mut item = I::default();
+        match &node.value {
+            Value::Map(_) => self.map(node, path, &[keys], &mut item),
+            _ => self.wrong(node, path, "a map of keys"),
+        }
+        item
+    }
+
+    /// The names of a map as they are kept, with the paths and the nodes of their values. One that is no name is reported and
+    /// given as it is written, so that its value is looked at, too.
+    fn names<'n>(
+        &mut self,
+        node: &'n Node,
+        path: &str,
+        example: &str,
+        names: &Names,
+    ) -> Vec<(String, String, &'n Node)> {
+        if !matches!(node.value, Value::Map(_) | Value::Null) {
+            self.wrong(node, path, example);
+        }
+        let mut kept: BTreeMap<String, usize> = BTreeMap::new();
+        let mut found = Vec::new();
+        for entry in node.entries() {
+            let path = join(path, &entry.key);
+            let name = (names.read)(&entry.key).unwrap_or_else(|reason| {
+                self.unfit_at(entry.place, &path, &quote(&entry.key), names.of, &reason);
+                entry.key.clone()
+            });
+            if let Some(line) = kept.insert(name.clone(), entry.place.line) {
+                let text = format!("found `{name}` again, first at line {line}; remove one");
+                self.report.at(entry.place, path.as_str(), text);
+            }
+            found.push((name, path, &entry.node));
+        }
+        found
+    }
+
     /// A scalar with its variables expanded. What is wrong with it is reported; what is missing is noted.
     fn text(&mut self, node: &Node, path: &str, expected: &str) -> Option<Text> {
         let Value::Scalar(written) = &node.value else {
@@ -307,11 +325,7 @@ impl<'a> Reader<'a> {
                 None
             }
             Ok(value) => {
-                let shown = if value == *written {
-                    quote(written)
-                } else {
-                    format!("{} (its value is not shown)", quote(written))
-                };
+                let shown = shown(written, &value);
                 Some(Text { value, shown })
             }
             Err(Flaw::Missing(names)) => {
@@ -368,67 +382,6 @@ impl<'a> Reader<'a> {
             path,
             format!("found {found}, expected {expected}{reason}"),
         );
-    }
-
-    /// Reads the environment file that `entry` names into [`Reader::variables`]. The key itself is checked with the others.
-    pub(super) fn env_file(&mut self, node: &Node, path: &str) {
-        let Value::Scalar(written) = &node.value else {
-            return;
-        };
-        let Ok(name) = expand(written, &|name| {
-            self.environment.get(name).map(OsString::from)
-        }) else {
-            return;
-        };
-        if name.trim().is_empty() {
-            return;
-        }
-        let file: PathBuf = self.base.join(name);
-        let content = match fs::read(&file) {
-            Ok(content) => content,
-            Err(error) => {
-                self.missing.push(Missing {
-                    place: node.place,
-                    key: path.to_owned(),
-                    what: Lack::File(file, reason(&error)),
-                });
-                return;
-            }
-        };
-        self.warn_if_exposed(node.place, path, &file);
-        let Ok(content) = String::from_utf8(content) else {
-            self.report.at(
-                node.place,
-                path,
-                format!("`{}` is not UTF-8", file.display()),
-            );
-            return;
-        };
-        let parsed = super::env_file::parse(&content);
-        for (place, flaw) in parsed.flaws {
-            let (file, key, text) = (file.clone(), path.to_owned(), flaw.to_owned());
-            self.report.add(Problem {
-                file,
-                place: Some(place),
-                key,
-                text,
-            });
-        }
-        self.variables = parsed.variables.into_iter().collect();
-    }
-
-    fn warn_if_exposed(&mut self, place: Place, path: &str, file: &Path) {
-        if file
-            .metadata()
-            .is_ok_and(|file| file.permissions().mode() & 0o044 != 0)
-        {
-            let file = file.display();
-            self.warnings.at(
-                place,
-                path,
-                format!("others can read `{file}`; run `chmod 600 {file}`"),
-            );
-        }
     }
 }
 

@@ -4,15 +4,27 @@ use std::fmt;
 
 use subtle::{Choice, ConstantTimeEq};
 
-/// The longest key that is accepted, in bytes; longer ones are refused at load.
-pub(super) const LIMIT: usize = 512;
+/// The longest key that clients may present, in bytes; longer ones are refused at load.
+const LIMIT: usize = 512;
 
-/// A key that clients must present.
+/// The longest secret that is sent to others, in bytes: what servers commonly take as one header.
+const SENT_LIMIT: usize = 8 << 10;
+
+/// What a secret is for, which says what it must be like.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    /// Clients present it.
+    Presented,
+    /// It is sent to others in a header.
+    Sent,
+}
+
+/// A key that clients must present, or one that proves to others who we are.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps `value`; at most 512 bytes of it can ever match.
+    /// Wraps `value`; one of more than 512 bytes is never matched.
     #[must_use]
     pub fn new(value: String) -> Self {
         Self(value)
@@ -40,11 +52,34 @@ impl fmt::Debug for Secret {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.matches(other.0.as_bytes())
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
     }
 }
 
 impl Eq for Secret {}
+
+impl Purpose {
+    /// The words for it.
+    pub(super) fn expected(self) -> String {
+        match self {
+            Self::Presented => format!("a key of 1 to {LIMIT} visible ASCII characters"),
+            Self::Sent => format!("a secret of 1 to {SENT_LIMIT} visible ASCII characters"),
+        }
+    }
+
+    /// Whether `value` is like that. A header's value may have spaces inside.
+    pub(super) fn admits(self, value: &str) -> bool {
+        let (limit, spaces) = match self {
+            Self::Presented => (LIMIT, false),
+            Self::Sent => (SENT_LIMIT, true),
+        };
+        (1..=limit).contains(&value.len())
+            && value.trim() == value
+            && value
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() || spaces && byte == b' ')
+    }
+}
 
 /// Compares both as buffers of [`LIMIT`] bytes, so that the work doesn't depend on their lengths.
 fn padded_eq(left: &[u8], right: &[u8]) -> Choice {
@@ -76,6 +111,32 @@ mod tests {
             &[b'x'; LIMIT + 1],
         ] {
             assert!(!secret.matches(other));
+        }
+    }
+
+    #[test]
+    fn long_secrets_that_are_sent_are_equal_to_themselves() {
+        let secret = Secret::new("x".repeat(SENT_LIMIT));
+        assert_eq!(secret, secret.clone());
+        assert_ne!(secret, Secret::new("x".repeat(SENT_LIMIT - 1)));
+        assert!(!secret.matches(secret.expose().as_bytes()));
+    }
+
+    #[test]
+    fn what_is_presented_has_no_spaces_and_what_is_sent_may() {
+        for (value, presented, sent) in [
+            ("k", true, true),
+            ("Bearer k", false, true),
+            (" k", false, false),
+            ("k\n", false, false),
+            ("a\tb", false, false),
+            ("ä", false, false),
+            ("", false, false),
+            (&"x".repeat(LIMIT + 1), false, true),
+            (&"x".repeat(SENT_LIMIT + 1), false, false),
+        ] {
+            assert_eq!(Purpose::Presented.admits(value), presented, "{value}");
+            assert_eq!(Purpose::Sent.admits(value), sent, "{value}");
         }
     }
 

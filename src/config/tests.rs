@@ -1,5 +1,8 @@
 //! Files that load: defaults, variables, the child's environment, optional bridges, warnings.
 
+mod gateway;
+mod remote;
+
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,8 +12,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{
-    Bridge, Command, Config, Environment, Isolation, Listen, Loaded, LogFormat, OnCrash, Restart,
-    Timing,
+    Bridge, Command, Config, Environment, Gateway, Isolation, Listen, Loaded, LogFormat, Model,
+    OnCrash, Provider, Restart, Timing,
 };
 
 /// Loads `yaml` from a directory that holds `files` with mode 0600.
@@ -88,6 +91,15 @@ fn the_file_in_the_repository_loads_where_nothing_is_installed() {
          start anew; command `postgres-mcp` not found on PATH (/nowhere); install it or set its full path, then reload"
     );
     assert!(config.bridges[2].unavailable.is_some());
+    let mock = Model {
+        name: "gpt-4o-mock".to_owned(),
+        provider: Provider::Mock,
+    };
+    let gateway = Gateway {
+        models: vec![mock],
+        ..Gateway::new()
+    };
+    assert_eq!(config.gateway, Some(gateway));
     assert_eq!(warnings, []);
 }
 
@@ -137,7 +149,13 @@ fn every_key_arrives() {
         start_wait: 0s
         restart: on_failure
         on_crash: end
+        headers_to_env: { X-Api-Key: API_KEY, team: TEAM }
         optional: true",
+    );
+    let headers = [("team", "TEAM"), ("x-api-key", "API_KEY")];
+    assert_eq!(
+        a.headers_to_env,
+        headers.map(|(n, v)| (n.to_owned(), v.to_owned()))
     );
     assert_eq!(a.aliases, ["b", "c"]);
     assert_eq!(a.command.args, ["-v", "1.10", "yes", "x y"]);
@@ -218,10 +236,11 @@ fn maps_of_defaults_merge_and_everything_else_is_replaced() {
   env: { A: 1, B: 2 }
   limits: { nice: 1, open_files: 64 }
   tools: { allow: [x], deny: [y] }
+  headers_to_env: { x-a: A, x-b: B }
   api_keys: [k]
 bridges:
   a: { port: 1, command: cat }
-  b: { port: 2, command: cat, env: { B: 3 }, limits: { nice: 2 }, tools: { allow: [z] }, api_keys: [] }",
+  b: { port: 2, command: cat, env: { B: 3 }, limits: { nice: 2 }, headers_to_env: { X-B: C }, tools: { allow: [z] }, api_keys: [] }",
     )
     .config;
     let [a, b] = &config.bridges[..] else {
@@ -244,6 +263,11 @@ bridges:
             && !b.tools.permits("y")
     );
     assert_eq!((a.api_keys.len(), b.api_keys.len()), (1, 0));
+    let headers = [("x-a", "A"), ("x-b", "C")];
+    assert_eq!(
+        b.headers_to_env,
+        headers.map(|(n, v)| (n.to_owned(), v.to_owned()))
+    );
 }
 
 #[test]

@@ -4,8 +4,11 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::draft::Draft;
 use super::expand::Flaw;
-use super::keys::{OWN, SHARED, TOP};
+use super::keys::{
+    BRIDGE_OWN, BRIDGE_SHARED, GATEWAY, Key, REMOTE_OWN, SERVER_OWN, SERVER_SHARED, TOP,
+};
 
 /// Longer values are not quoted in messages, in characters.
 const QUOTED: usize = 60;
@@ -52,19 +55,19 @@ impl fmt::Display for Lack {
 
 /// What is wrong with a key that no table has, and where it may have been meant to stand.
 pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
-    let plain = |name: &str| name.to_lowercase().replace(['_', '-'], "");
-    let distance = |name: &&str| strsim::osa_distance(&plain(name), &plain(key));
-    if let Some(near) = known.iter().copied().min_by_key(distance)
-        && distance(&near) <= (key.len() / 3).min(2)
-    {
-        return format!("unknown key, did you mean `{near}`?");
-    }
-    let home = if SHARED.iter().any(|shared| shared.name == key) {
+    let is_in = |tables: [&[Key<Draft>]; 2]| tables.into_iter().flatten().any(|k| k.name == key);
+    let home = if is_in([BRIDGE_SHARED, SERVER_SHARED]) {
         "it belongs to a bridge or to `defaults`"
-    } else if OWN.iter().any(|own| own.name == key) {
+    } else if is_in([BRIDGE_OWN, SERVER_OWN]) {
         "it belongs to a bridge"
+    } else if is_in([REMOTE_OWN, &[]]) {
+        "it belongs to a remote server below `bridges`"
     } else if TOP.iter().any(|top| top.name == key) {
         "it belongs to the top level"
+    } else if GATEWAY.iter().any(|gateway| gateway.name == key) {
+        "it belongs to `gateway`"
+    } else if let Some(near) = nearest(key, known.iter().copied()) {
+        return format!("unknown key, did you mean `{near}`?");
     } else {
         return format!(
             "unknown key, expected {}",
@@ -72,6 +75,15 @@ pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
         );
     };
     format!("unknown key here; {home}")
+}
+
+/// The one of `known` that `name` may have been meant to be.
+pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let plain = |name: &str| name.to_lowercase().replace(['_', '-'], "");
+    let distance = |other: &&str| strsim::osa_distance(&plain(other), &plain(name));
+    known
+        .min_by_key(distance)
+        .filter(|near| distance(near) <= (name.len() / 3).min(2))
 }
 
 pub(super) fn describe(flaw: &Flaw) -> String {
@@ -86,11 +98,23 @@ pub(super) fn describe(flaw: &Flaw) -> String {
     }
 }
 
+/// How a message may show `value`, which is written as `written`: what a variable holds is not shown.
+pub(super) fn shown(written: &str, value: &str) -> String {
+    if value == written {
+        quote(written)
+    } else {
+        format!("{} (its value is not shown)", quote(written))
+    }
+}
+
 /// The value as written, unless it is long or may carry a password.
 pub(super) fn quote(written: &str) -> String {
     if written.is_empty() {
         "an empty text".to_owned()
-    } else if written.chars().count() > QUOTED || written.contains(['@', '\n', '\r']) {
+    } else if written.chars().count() > QUOTED
+        || written.contains(['@', '\n', '\r'])
+        || written.contains("://") && written.contains('?')
+    {
         "a text that is not shown".to_owned()
     } else {
         format!("`{written}`")

@@ -44,6 +44,15 @@ impl Node {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
+    /// The same without the entries whose keys `keep` refuses, if this is a map.
+    pub(super) fn only(&self, keep: impl Fn(&str) -> bool) -> Self {
+        let mut node = self.clone();
+        if let Value::Map(entries) = &mut node.value {
+            entries.retain(|entry| keep(&entry.key));
+        }
+        node
+    }
+
     /// The entries, if this is a map.
     pub(super) fn entries(&self) -> &[Entry] {
         match &self.value {

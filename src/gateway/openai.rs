@@ -23,8 +23,8 @@ pub(crate) struct ApiError {
     pub(crate) param: Option<String>,
     /// `error.message`.
     pub(crate) message: String,
-    /// The error object of an upstream, passed on as it came.
-    pub(crate) passed: Option<Value>,
+    /// The error object of an upstream, passed on as it came. Boxed, so that results stay small.
+    pub(crate) passed: Option<Box<Value>>,
     /// When it makes sense to try again.
     pub(crate) retry_after: Option<Duration>,
 }
@@ -109,7 +109,7 @@ impl ApiError {
             message: message
                 .unwrap_or("the model's provider refused the request")
                 .to_owned(),
-            passed: Some(error),
+            passed: Some(Box::new(error)),
             retry_after,
             ..ApiError::new(status, "invalid_request_error", "")
         }
@@ -123,9 +123,12 @@ impl ApiError {
 
     /// The object under `error`.
     pub(crate) fn object(&self) -> Value {
-        self.passed.clone().unwrap_or_else(|| {
-            json!({ "message": self.message, "type": self.kind, "param": self.param, "code": self.code })
-        })
+        match &self.passed {
+            Some(error) => Value::clone(error),
+            None => {
+                json!({ "message": self.message, "type": self.kind, "param": self.param, "code": self.code })
+            }
+        }
     }
 }
 

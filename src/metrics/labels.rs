@@ -4,7 +4,7 @@
 macro_rules! labels {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$about])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
@@ -168,6 +168,24 @@ labels! {
         Stopping = "stopping",
         /// Ended, and not to be started again.
         Stopped = "stopped",
+    }
+}
+
+labels! {
+    /// How a tool call of the gateway ended.
+    ToolOutcome {
+        /// With a result.
+        Ok = "ok",
+        /// With a result that the tool itself calls an error.
+        ToolError = "tool_error",
+        /// With a JSON-RPC error, or because the server is not there.
+        Error = "error",
+        /// It took longer than `tool_timeout`.
+        TimedOut = "timeout",
+        /// The model's arguments were no JSON object.
+        Arguments = "arguments",
+        /// Whoever asked for it went away.
+        Cancelled = "cancelled",
     }
 }
 

@@ -10,13 +10,23 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::labels::{Dropped, MethodLabel, Outcome, Refused, StateLabel, TransportLabel};
-use super::{BridgeMetrics, ProcessMetrics, lock};
+use super::labels::{
+    Dropped, MethodLabel, Outcome, Refused, StateLabel, ToolOutcome, TransportLabel,
+};
+use super::{BridgeMetrics, GatewayMetrics, ProcessMetrics, lock};
 
 /// The text of these numbers.
-pub(super) fn text(process: Arc<ProcessMetrics>, bridges: Vec<Arc<BridgeMetrics>>) -> String {
+pub(super) fn text(
+    process: Arc<ProcessMetrics>,
+    gateway: Option<Arc<GatewayMetrics>>,
+    bridges: Vec<Arc<BridgeMetrics>>,
+) -> String {
     let mut registry = Registry::with_prefix("mcp_bridged");
-    registry.register_collector(Box::new(View { process, bridges }));
+    registry.register_collector(Box::new(View {
+        process,
+        gateway,
+        bridges,
+    }));
     let mut text = String::with_capacity(16 << 10);
     text::encode(&mut text, &registry).expect("writing to a String cannot fail");
     text
@@ -25,6 +35,7 @@ pub(super) fn text(process: Arc<ProcessMetrics>, bridges: Vec<Arc<BridgeMetrics>
 #[derive(Debug)]
 struct View {
     process: Arc<ProcessMetrics>,
+    gateway: Option<Arc<GatewayMetrics>>,
     bridges: Vec<Arc<BridgeMetrics>>,
 }
 
@@ -37,6 +48,9 @@ struct Family<'a>(MetricEncoder<'a>);
 impl Collector for View {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> Result<(), Error> {
         self.process(&mut out)?;
+        if let Some(gateway) = &self.gateway {
+            self.gateway(gateway, &mut out)?;
+        }
         if self.bridges.is_empty() {
             return Ok(());
         }
@@ -64,6 +78,65 @@ impl View {
         gauge(out, "output_queue", help, Some(&Unit::Bytes))?
             .0
             .encode_gauge(&self.process.output_queue_bytes.get())
+    }
+
+    /// Families without a sample are left out: most programs have no gateway.
+    fn gateway(
+        &self,
+        gateway: &GatewayMetrics,
+        out: &mut DescriptorEncoder<'_>,
+    ) -> Result<(), Error> {
+        let tables = gateway.lock();
+        if !tables.requests.is_empty() {
+            let help = "Requests to models that are over, by API, model and outcome";
+            let mut family = counter(out, "gateway_requests", help, None)?;
+            for ((api, model, outcome), count) in &tables.requests {
+                let labels = Labels([("api", *api), ("model", model), ("outcome", outcome)]);
+                family.count(&labels, *count)?;
+            }
+            let help = "Requests to models that are being answered";
+            gauge(out, "gateway_requests_in_progress", help, None)?
+                .0
+                .encode_gauge(&gateway.in_progress.get())?;
+        }
+        if !tables.rounds.is_empty() {
+            let help = "Turns of models";
+            let mut family = counter(out, "gateway_rounds", help, None)?;
+            for (model, count) in &tables.rounds {
+                family.count(&Labels([("model", model)]), *count)?;
+            }
+        }
+        if !tables.tokens.is_empty() {
+            let help = "Tokens, as the providers count them";
+            let mut family = counter(out, "gateway_tokens", help, None)?;
+            for ((model, kind), count) in &tables.tokens {
+                family.count(&Labels([("model", model), ("kind", kind)]), *count)?;
+            }
+        }
+        if tables.tools.is_empty() {
+            return Ok(());
+        }
+        let help = "Tool calls that were executed for models and MCP clients of the gateway";
+        let mut family = counter(out, "gateway_tool_calls", help, None)?;
+        for (bridge, counts) in &tables.tools {
+            for outcome in ToolOutcome::ALL {
+                let labels = Labels([("bridge", bridge), ("outcome", outcome.as_str())]);
+                family.count(&labels, counts[outcome as usize])?;
+            }
+        }
+        let help = "Time of tool calls that were executed for models";
+        let unit = Some(&Unit::Seconds);
+        let kind = MetricType::Histogram;
+        let mut family = describe(out, "gateway_tool_duration", help, unit, kind)?;
+        for (bridge, durations) in &tables.durations {
+            let buckets = durations.buckets();
+            let count = buckets.iter().map(|&(_, n)| n).sum();
+            family
+                .0
+                .encode_family(&Labels([("bridge", bridge)]))?
+                .encode_histogram::<NoLabelSet>(durations.sum(), count, &buckets, None)?;
+        }
+        Ok(())
     }
 
     fn calls(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), Error> {

@@ -6,8 +6,9 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::ports::Port;
-use super::{Running, Supervisor, publish_limits};
+use super::{Front, Running, Supervisor, publish_limits};
 use crate::config::{self, Change, Config, Loaded, Problems};
+use crate::gateway::Gateway;
 
 impl Supervisor {
     /// Reads the configuration again. With any problem in it everything stays as it is.
@@ -82,9 +83,66 @@ impl Supervisor {
                 again: Instant::now(),
             });
         }
+        changes += usize::from(self.change_gateway(&old, config.gateway));
         self.retry_ports(Port::wanted_soon);
         self.publish();
         changes
+    }
+
+    /// The gateway takes over its settings and the bridges there are; without a section it ends.
+    fn change_gateway(&mut self, old: &Config, settings: Option<config::Gateway>) -> bool {
+        let changed = old.gateway != settings;
+        let bridges = self.bridges.iter().map(|running| running.bridge.clone());
+        let bridges = bridges.collect();
+        match (self.gateway.take(), settings) {
+            (None, None) => {}
+            (None, Some(settings)) => {
+                let gateway = self.start_gateway(settings);
+                let again = Instant::now();
+                let port = Port::Wanted { again };
+                self.gateway = Some(Front { gateway, port });
+            }
+            (Some(mut front), None) => {
+                front.port.close();
+                front.gateway.drain();
+                // Calls under way may finish; what is left then is cut.
+                let drain = self.config.drain;
+                self.tracker().clone().spawn(async move {
+                    tokio::time::sleep(drain).await;
+                    front.gateway.end();
+                });
+            }
+            (Some(mut front), Some(settings)) => {
+                let moved = old
+                    .gateway
+                    .as_ref()
+                    .is_some_and(|old| old.listen != settings.listen);
+                front.gateway.reconfigure(settings, bridges);
+                if moved {
+                    let new = self.open_gateway(&front.gateway, Port::wanted_soon);
+                    front.port.close();
+                    front.port = new;
+                }
+                self.gateway = Some(front);
+            }
+        }
+        if changed {
+            info!(bridge = "gateway", "gateway changed");
+        }
+        changed
+    }
+
+    fn open_gateway(&self, gateway: &Gateway, failed: fn() -> Port) -> Port {
+        let Some(settings) = &self.config.gateway else {
+            return Port::Closed;
+        };
+        match self.ports.bind("gateway", &settings.listen) {
+            Ok(listener) => self.ports.open(listener, gateway.router(), None, "gateway"),
+            Err(error) => {
+                warn!("{error}; trying again");
+                failed()
+            }
+        }
     }
 
     fn remove(&mut self, mut running: Running) {
@@ -148,7 +206,12 @@ impl Supervisor {
     /// When the next port that could not be had is to be tried again.
     pub(super) fn next_retry(&self) -> Option<Instant> {
         let bridges = self.bridges.iter().map(|running| &running.port);
-        bridges.chain(&self.admin).filter_map(Port::due).min()
+        let gateway = self.gateway.as_ref().map(|front| &front.port);
+        bridges
+            .chain(&self.admin)
+            .chain(gateway)
+            .filter_map(Port::due)
+            .min()
     }
 
     /// Tries to open the ports that could not be had and are due; `failed` says when those are due again that still can't.
@@ -177,6 +240,12 @@ impl Supervisor {
                     failed()
                 }
             });
+        }
+        if let Some(mut front) = self.gateway.take() {
+            if front.port.is_due(now) {
+                front.port = self.open_gateway(&front.gateway, failed);
+            }
+            self.gateway = Some(front);
         }
         if opened {
             self.publish();

@@ -57,10 +57,24 @@ impl Supervisor {
                 tools: running.bridge.tools(),
             });
         }
+        if let Some(front) = &self.gateway {
+            rows.push(Row {
+                bridge: "gateway".to_owned(),
+                state: "ready",
+                remark: None,
+                address: front.port.address(),
+                tools: Some(front.gateway.tools()),
+            });
+        }
         rows
     }
 
-    /// Where everything listens: the admin listener, and each bridge.
+    /// Where the gateway listens.
+    pub fn gateway_address(&self) -> Option<SocketAddr> {
+        self.gateway.as_ref().and_then(|front| front.port.address())
+    }
+
+    /// Where everything else listens: the admin listener, and each bridge.
     pub fn addresses(&self) -> (Option<SocketAddr>, Vec<(String, Option<SocketAddr>)>) {
         let bridges = self
             .bridges

@@ -99,6 +99,14 @@ pub enum Reject {
     /// `max_sessions` are open and none of them is idle.
     #[error("too many sessions are open")]
     Sessions,
+    /// The key or the headers don't allow it.
+    #[error("{text}")]
+    Denied {
+        /// 400 or 403.
+        status: StatusCode,
+        /// What is wrong, and the cure.
+        text: String,
+    },
     /// The bridge is stopping.
     #[error("the bridge is shutting down")]
     Draining,
@@ -120,6 +128,7 @@ impl Reject {
             Reject::KeyMissing | Reject::KeyWithoutBearer | Reject::KeyWrong => {
                 StatusCode::UNAUTHORIZED
             }
+            Reject::Denied { status, .. } => *status,
             Reject::NotFound | Reject::SessionUnknown => StatusCode::NOT_FOUND,
             Reject::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Reject::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

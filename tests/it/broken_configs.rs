@@ -1,7 +1,9 @@
 //! Broken files: each gives all of its problems at once, with file, line, column, what was found, what was expected and the
 //! cure, and none of them shows a value that may be secret.
 
+mod gateway;
 mod outside;
+mod remote;
 mod structure;
 mod values;
 
@@ -90,7 +92,9 @@ fn cases() -> impl Iterator<Item = &'static Case> {
     structure::CASES
         .iter()
         .chain(values::CASES)
+        .chain(gateway::CASES)
         .chain(outside::CASES)
+        .chain(remote::CASES)
 }
 
 /// What differs between the lines that were printed and those that were expected.

@@ -375,6 +375,46 @@ async fn check_tells_what_is_there_and_starts_nothing() {
 }
 
 #[tokio::test]
+async fn check_shows_remote_servers_and_the_gateway_without_their_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bridges.yaml");
+    let config = file.to_str().unwrap();
+    let yaml = "bridges:
+  n8n: { url: http://n8n:8080/hunter2, transport: sse, auth_type: api_key, auth_value: hunter2 }
+  later: { url: http://a, auth_type: basic, auth_value: \"${NO_SUCH_VARIABLE}\", optional: true }
+gateway:
+  port: 7
+  master_key: hunter2
+  virtual_keys: [{ name: team, api_key: two-hunter2 }]
+  model_list: [{ model_name: m, provider: mock }, { model_name: m, api_base: http://a, api_key: hunter2 }]
+";
+    std::fs::write(&file, yaml).unwrap();
+    let ran = run(&["check", "-c", config]).await;
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    assert_eq!(
+        ran.out.split_once("\n\n").unwrap().1,
+        "BRIDGE  LISTEN  COMMAND\n\
+         n8n     remote  http://n8n:8080 (sse)\n\
+         later   remote  unavailable\n\n  \
+         later: environment variable `NO_SUCH_VARIABLE` is not set; put it into the bridge's `env_file` and reload, or set it \
+         and start anew\n\n\
+         gateway on 127.0.0.1:7: models m; a master key, 1 virtual key\n"
+    );
+    let ran = run(&["check", "--json", "-c", config]).await;
+    assert!(!ran.out.contains("hunter2"), "{ran:?}");
+    let json: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["remotes"][0]["origin"], "http://n8n:8080");
+    assert_eq!(json["remotes"][1]["transport"], "http");
+    let gateway = serde_json::json!({
+        "listen": "127.0.0.1:7",
+        "models": ["m"],
+        "master_key": true,
+        "virtual_keys": ["team"],
+    });
+    assert_eq!(json["gateway"], gateway);
+}
+
+#[tokio::test]
 async fn run_serves_one_command_without_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = program(&["run", "--port", "0", "--name", "one", "--"]);

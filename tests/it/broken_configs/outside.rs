@@ -183,7 +183,7 @@ bridges:
   B: { port: 8001, command: cat, restart: old }
   c: { port: 8001, command: cat, env: { T: "${NO_TOKEN}" } }
 admin: { port: 8001 }
-gateway: { port: 4000 }
+gateway: { port: 8001, master_key: "${NO_KEY}" }
 "#,
         problems: &[
             "bridges.yaml:1:30: defaults.request_timeout: found `5`, expected a duration from 1ms to 24h such as `500ms`, `30s`, `5m` or `1h`",
@@ -194,7 +194,8 @@ gateway: { port: 4000 }
             "bridges.yaml:8:14: bridges.c.port: 127.0.0.1:8001 clashes with 127.0.0.1:8001 of bridge `B` at line 7; choose another port",
             "bridges.yaml:8:44: bridges.c.env.T: environment variable `NO_TOKEN` is not set; set it or put it into the bridge's `env_file`, or say `optional: true`",
             "bridges.yaml:9:16: admin.port: 127.0.0.1:8001 clashes with 127.0.0.1:8001 of bridge `B` at line 7; choose another port",
-            "bridges.yaml:10:1: gateway: unknown key, expected `bridges`, `defaults`, `admin`, `drain`, `max_connections`, `max_connections_per_ip` or `log`",
+            "bridges.yaml:10:18: gateway.port: 127.0.0.1:8001 clashes with 127.0.0.1:8001 of bridge `B` at line 7; choose another port",
+            "bridges.yaml:10:36: gateway.master_key: environment variable `NO_KEY` is not set; set it",
         ],
     },
 ];

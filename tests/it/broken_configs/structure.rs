@@ -261,6 +261,8 @@ defaults: { port: 2, command: x, drain: 5s }
 bridges:
   a: { port: 3, command: cat, max_connections: 5 }
 admin: { port: 4, tools: { allow: [x] } }
+gateway: { api_keys: [k], drain: 5s }
+master_key: k
 "#,
         problems: &[
             "bridges.yaml:1:1: port: unknown key here; it belongs to a bridge",
@@ -270,6 +272,9 @@ admin: { port: 4, tools: { allow: [x] } }
             "bridges.yaml:3:34: defaults.drain: unknown key here; it belongs to the top level",
             "bridges.yaml:5:31: bridges.a.max_connections: unknown key here; it belongs to the top level",
             "bridges.yaml:6:19: admin.tools: unknown key here; it belongs to a bridge or to `defaults`",
+            "bridges.yaml:7:12: gateway.api_keys: unknown key here; it belongs to a bridge or to `defaults`",
+            "bridges.yaml:7:27: gateway.drain: unknown key here; it belongs to the top level",
+            "bridges.yaml:8:1: master_key: unknown key here; it belongs to `gateway`",
         ],
     },
     Case {
@@ -283,8 +288,8 @@ admin: { host: 127.0.0.1 }
 "#,
         problems: &[
             "bridges.yaml:2:3: bridges.a: `port` is missing; choose one for the bridge to listen on",
-            "bridges.yaml:3:3: bridges.b: `command` is missing; name a program, or say `demo: true` for the built-in server",
-            "bridges.yaml:4:3: bridges.c: `command` is missing; name a program, or say `demo: true` for the built-in server",
+            "bridges.yaml:3:3: bridges.b: `command` is missing; name a program, say `demo: true` for the built-in server, or give the `url` of a remote one",
+            "bridges.yaml:4:3: bridges.c: `command` is missing; name a program, say `demo: true` for the built-in server, or give the `url` of a remote one",
             "bridges.yaml:4:3: bridges.c: `port` is missing; choose one for the bridge to listen on",
             "bridges.yaml:5:1: admin: `port` is missing; choose one for the admin listener",
         ],
@@ -299,7 +304,7 @@ bridges:
         problems: &[
             "bridges.yaml:2:29: bridges.a.command: found `command` beside `demo: true`, which is a command of its own; remove one",
             "bridges.yaml:2:43: bridges.a.args: found `args` beside `demo: true`, which is a command of its own; remove one",
-            "bridges.yaml:3:3: bridges.b: `command` is missing; name a program, or say `demo: true` for the built-in server",
+            "bridges.yaml:3:3: bridges.b: `command` is missing; name a program, say `demo: true` for the built-in server, or give the `url` of a remote one",
         ],
     },
 ];

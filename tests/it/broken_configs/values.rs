@@ -301,4 +301,24 @@ bridges:
 "#,
         problems: &["bridges.yaml:5:12: bridges.a.args[0]: found a NUL byte, expected text"],
     },
+    Case {
+        name: "headers for the child that can't be",
+        yaml: br#"
+defaults: { headers_to_env: { x-a: A } }
+bridges:
+  a: { port: 1, command: cat, isolation: shared }
+  b: { port: 2, command: cat, isolation: shared, headers_to_env: { x-b: B } }
+  c: { port: 3, command: cat, headers_to_env: { "x b": C, X-B: "A=B", x-b: "", x-c: LISTEN_FDS, x-d: [D] } }
+"#,
+        problems: &[
+            "bridges.yaml:3:31: bridges.a.isolation: `headers_to_env` needs an instance for each client that sends the headers, and `isolation` is `shared`; say `isolation: auto` or `session`, or remove `headers_to_env`",
+            "bridges.yaml:4:50: bridges.b.headers_to_env: `headers_to_env` needs an instance for each client that sends the headers, and `isolation` is `shared`; say `isolation: auto` or `session`, or remove `headers_to_env`",
+            "bridges.yaml:5:49: bridges.c.headers_to_env.x b: found `x b`, expected the name of a header",
+            "bridges.yaml:5:64: bridges.c.headers_to_env.X-B: found `A=B`, expected the name of a variable",
+            "bridges.yaml:5:71: bridges.c.headers_to_env.x-b: found `x-b` again, first at line 5; remove one",
+            "bridges.yaml:5:76: bridges.c.headers_to_env.x-b: found an empty text, expected the name of a variable",
+            "bridges.yaml:5:85: bridges.c.headers_to_env.x-c: found `LISTEN_FDS`, expected the name of a variable: the service manager's own variables are not for children",
+            "bridges.yaml:5:102: bridges.c.headers_to_env.x-d: found a list, expected the name of a variable",
+        ],
+    },
 ];

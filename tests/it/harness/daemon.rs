@@ -51,6 +51,8 @@ pub(crate) struct Ended {
 struct Ports {
     admin: Option<SocketAddr>,
     #[serde(default)]
+    gateway: Option<SocketAddr>,
+    #[serde(default)]
     bridges: HashMap<String, SocketAddr>,
 }
 
@@ -130,6 +132,11 @@ impl Daemon {
     /// The address of the admin listener.
     pub(crate) fn admin(&self) -> SocketAddr {
         self.ports.admin.unwrap()
+    }
+
+    /// Where the gateway listens.
+    pub(crate) fn gateway(&self) -> SocketAddr {
+        self.ports.gateway.unwrap()
     }
 
     pub(crate) fn pid(&self) -> i32 {

@@ -1,0 +1,368 @@
+//! What all servers offer at one moment; immutable.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::Rules;
+use crate::gateway::access::Access;
+use crate::gateway::names::{self, Names};
+use crate::gateway::offer::{Offer, Presence};
+use crate::gateway::server::Server;
+use crate::jsonrpc::{Edit, member, splice, string_value};
+
+/// What the servers offer at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    tools: Vec<Arc<Tool>>,
+    tool_names: HashMap<String, Arc<Tool>>,
+    prompts: Vec<Arc<Prompt>>,
+    prompt_names: HashMap<String, Arc<Prompt>>,
+    resources: Vec<Resource>,
+    owners: HashMap<String, usize>,
+    templates: Vec<Template>,
+    servers: Vec<Standing>,
+}
+
+/// One tool.
+#[derive(Debug)]
+pub(crate) struct Tool {
+    /// Its unique public name, `^[a-zA-Z0-9_-]{1,64}$`.
+    pub(crate) name: Box<str>,
+    /// The name of its server.
+    pub(crate) server: Arc<str>,
+    /// What its server calls it.
+    pub(crate) original: Box<str>,
+    /// Its MCP object under its public name; all else as the server wrote it.
+    pub(crate) object: Bytes,
+    /// The same, read: `description`, `inputSchema`, `annotations` …
+    pub(crate) parsed: Value,
+}
+
+/// One prompt.
+#[derive(Debug)]
+pub(crate) struct Prompt {
+    /// The name of its server.
+    pub(crate) server: Arc<str>,
+    /// What its server calls it.
+    pub(crate) original: Box<str>,
+    /// Its MCP object under its public name.
+    pub(crate) object: Bytes,
+}
+
+/// One resource.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    /// The name of its server.
+    pub(crate) server: Arc<str>,
+    /// Its MCP object.
+    pub(crate) object: Bytes,
+    uri: Box<str>,
+    listed: bool,
+}
+
+/// One resource template.
+#[derive(Debug)]
+pub(crate) struct Template {
+    /// The name of its server.
+    pub(crate) server: Arc<str>,
+    /// Its MCP object.
+    pub(crate) object: Bytes,
+    /// What stands before its first variable.
+    prefix: Box<str>,
+    /// `uriTemplate` itself.
+    text: Box<str>,
+    listed: bool,
+}
+
+/// One server as it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// Its further names.
+    pub(crate) aliases: Vec<String>,
+    /// A line for people.
+    pub(crate) description: Option<String>,
+    /// What it says to the model about itself.
+    pub(crate) instructions: Option<String>,
+    /// Whether it is there.
+    pub(crate) presence: Presence,
+    /// How many tools it offers.
+    pub(crate) tools: usize,
+}
+
+impl Snapshot {
+    pub(super) fn of(offers: &[(Server, Offer)], rules: &Rules) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        let mut names = Names::new(&rules.separator);
+        let mut prompt_names = Names::new(&rules.separator);
+        for (server, offer) in offers {
+            let before = snapshot.tools.len();
+            snapshot.add_tools(server, offer, rules, &mut names);
+            snapshot.add_prompts(server, offer, &mut prompt_names);
+            snapshot.add_resources(server, offer);
+            let tools = snapshot.tools.len() - before;
+            snapshot.servers.push(Standing::of(server, offer, tools));
+        }
+        snapshot.add_aliases(offers, &rules.separator);
+        snapshot
+    }
+
+    /// The tools that are there and allowed, in the order of the configuration and of each server.
+    pub(crate) fn tools<'a>(&'a self, access: &'a Access) -> impl Iterator<Item = &'a Arc<Tool>> {
+        self.tools.iter().filter(|tool| access.allows_tool(tool))
+    }
+
+    /// The tool of this name, also of a server that is down; aliases of servers count.
+    pub(crate) fn tool(&self, name: &str, access: &Access) -> Option<&Arc<Tool>> {
+        let tool = self.tool_names.get(name)?;
+        access.allows_tool(tool).then_some(tool)
+    }
+
+    /// The prompts that are there and allowed.
+    pub(crate) fn prompts<'a>(
+        &'a self,
+        access: &'a Access,
+    ) -> impl Iterator<Item = &'a Arc<Prompt>> {
+        self.prompts
+            .iter()
+            .filter(|prompt| access.allows_server(&prompt.server))
+    }
+
+    /// The prompt of this name.
+    pub(crate) fn prompt(&self, name: &str, access: &Access) -> Option<&Arc<Prompt>> {
+        let prompt = self.prompt_names.get(name)?;
+        access.allows_server(&prompt.server).then_some(prompt)
+    }
+
+    /// The resources that are there and allowed. Clients can't tell two of one URI apart: the first server keeps it.
+    pub(crate) fn resources<'a>(
+        &'a self,
+        access: &'a Access,
+    ) -> impl Iterator<Item = &'a Resource> {
+        let mut seen = HashSet::new();
+        self.resources.iter().filter(move |resource| {
+            resource.listed && access.allows_server(&resource.server) && seen.insert(&*resource.uri)
+        })
+    }
+
+    /// The templates that are there and allowed.
+    pub(crate) fn templates<'a>(
+        &'a self,
+        access: &'a Access,
+    ) -> impl Iterator<Item = &'a Template> {
+        self.templates
+            .iter()
+            .filter(|template| template.listed && access.allows_server(&template.server))
+    }
+
+    /// Whose resource `uri` is: who lists it, else who has the template that begins most like it, else the only server
+    /// there is that has resources of its scheme.
+    pub(crate) fn owner(&self, uri: &str, access: &Access) -> Option<&Arc<str>> {
+        let allowed = |server: &&Arc<str>| access.allows_server(server);
+        let lists_it = self.owners.get(uri).and_then(|&first| {
+            let same = self.resources[first..]
+                .iter()
+                .filter(|resource| *resource.uri == *uri);
+            same.map(|resource| &resource.server).find(allowed)
+        });
+        if lists_it.is_some() {
+            return lists_it;
+        }
+        let template = self
+            .templates
+            .iter()
+            .filter(|template| *template.text == *uri || uri.starts_with(&*template.prefix))
+            .filter(|template| access.allows_server(&template.server))
+            .max_by_key(|template| template.prefix.len());
+        if let Some(template) = template {
+            return Some(&template.server);
+        }
+        let scheme = |text: &str| text.split_once(':').map(|(scheme, _)| scheme.to_owned());
+        let wanted = scheme(uri)?;
+        let mut of_scheme = self
+            .resources
+            .iter()
+            .filter(|resource| scheme(&resource.uri).as_ref() == Some(&wanted))
+            .map(|resource| &resource.server)
+            .filter(allowed);
+        let first = of_scheme.next()?;
+        of_scheme.all(|other| other == first).then_some(first)
+    }
+
+    /// The name of the server that is called this, by name or alias.
+    pub(crate) fn server(&self, name_or_alias: &str) -> Option<&Arc<str>> {
+        self.standing(name_or_alias).map(|standing| &standing.name)
+    }
+
+    /// How the server stands that is called this, by name or alias.
+    pub(crate) fn standing(&self, name_or_alias: &str) -> Option<&Standing> {
+        self.servers.iter().find(|server| {
+            *server.name == *name_or_alias
+                || server.aliases.iter().any(|alias| alias == name_or_alias)
+        })
+    }
+
+    /// All servers, in the order of the configuration.
+    pub(crate) fn servers(&self) -> &[Standing] {
+        &self.servers
+    }
+
+    /// Whether every server was asked once, or is known to be down.
+    pub(crate) fn is_settled(&self) -> bool {
+        let known = |server: &Standing| server.presence != Presence::Unknown;
+        self.servers.iter().all(known)
+    }
+
+    /// Which of the lists differ from those of `other`, as [`crate::mcp::ServerNotification::LISTS`] orders them.
+    pub(crate) fn differs_from(&self, other: &Snapshot, access: &Access) -> [bool; 3] {
+        let tools = |snapshot: &Snapshot| -> Vec<Bytes> {
+            snapshot
+                .tools(access)
+                .map(|tool| tool.object.clone())
+                .collect()
+        };
+        let prompts = |snapshot: &Snapshot| -> Vec<Bytes> {
+            snapshot
+                .prompts(access)
+                .map(|prompt| prompt.object.clone())
+                .collect()
+        };
+        let resources = |snapshot: &Snapshot| -> Vec<Bytes> {
+            let resources = snapshot.resources(access).map(|resource| &resource.object);
+            let templates = snapshot.templates(access).map(|template| &template.object);
+            resources.chain(templates).cloned().collect()
+        };
+        [
+            tools(self) != tools(other),
+            prompts(self) != prompts(other),
+            resources(self) != resources(other),
+        ]
+    }
+
+    fn add_tools(&mut self, server: &Server, offer: &Offer, rules: &Rules, names: &mut Names<'_>) {
+        let server: Arc<str> = server.name().into();
+        let mut seen = HashSet::new();
+        for object in &offer.listing.tools {
+            let Some((original, name, object)) = renamed(object, &server, &mut seen, names) else {
+                continue;
+            };
+            let Ok(parsed) = serde_json::from_slice(&object) else {
+                continue;
+            };
+            if !rules.tools.permits(&name) {
+                continue;
+            }
+            let tool = Arc::new(Tool {
+                name: name.as_str().into(),
+                server: server.clone(),
+                original: original.into(),
+                object,
+                parsed,
+            });
+            self.tool_names.insert(name, tool.clone());
+            if offer.presence == Presence::There {
+                self.tools.push(tool);
+            }
+        }
+    }
+
+    fn add_prompts(&mut self, server: &Server, offer: &Offer, names: &mut Names<'_>) {
+        let server: Arc<str> = server.name().into();
+        let mut seen = HashSet::new();
+        for object in &offer.listing.prompts {
+            let Some((original, name, object)) = renamed(object, &server, &mut seen, names) else {
+                continue;
+            };
+            let prompt = Arc::new(Prompt {
+                server: server.clone(),
+                original: original.into(),
+                object,
+            });
+            self.prompt_names.insert(name, prompt.clone());
+            if offer.presence == Presence::There {
+                self.prompts.push(prompt);
+            }
+        }
+    }
+
+    fn add_resources(&mut self, server: &Server, offer: &Offer) {
+        let server: Arc<str> = server.name().into();
+        let listed = offer.presence == Presence::There;
+        for object in &offer.listing.resources {
+            let Some(uri) = text_of(object, "uri") else {
+                continue;
+            };
+            self.resources.push(Resource {
+                server: server.clone(),
+                object: object.clone(),
+                uri: uri.as_str().into(),
+                listed,
+            });
+            let last = self.resources.len() - 1;
+            self.owners.entry(uri).or_insert(last);
+        }
+        for object in &offer.listing.templates {
+            let Some(text) = text_of(object, "uriTemplate") else {
+                continue;
+            };
+            let prefix = text.split('{').next().unwrap_or_default();
+            self.templates.push(Template {
+                server: server.clone(),
+                object: object.clone(),
+                prefix: prefix.into(),
+                text: text.as_str().into(),
+                listed,
+            });
+        }
+    }
+
+    /// A public name always wins over another server's alias.
+    fn add_aliases(&mut self, offers: &[(Server, Offer)], separator: &str) {
+        for (server, _) in offers {
+            for alias in server.aliases() {
+                let tools: Vec<_> = self.tool_names.values().cloned().collect();
+                for tool in tools.iter().filter(|tool| *tool.server == *server.name()) {
+                    let name = names::by_alias(&alias, separator, &tool.original);
+                    self.tool_names.entry(name).or_insert_with(|| tool.clone());
+                }
+                let prompts: Vec<_> = self.prompt_names.values().cloned().collect();
+                for prompt in prompts.iter().filter(|p| *p.server == *server.name()) {
+                    let name = names::by_alias(&alias, separator, &prompt.original);
+                    self.prompt_names
+                        .entry(name)
+                        .or_insert_with(|| prompt.clone());
+                }
+            }
+        }
+    }
+}
+
+/// The original name of a tool or prompt, its public one, and its object under that; `None` for one without a name, and for
+/// the second of one name.
+fn renamed(
+    object: &Bytes,
+    server: &str,
+    seen: &mut HashSet<String>,
+    names: &mut Names<'_>,
+) -> Option<(String, String, Bytes)> {
+    let span = member(object, "name")?;
+    let original = string_value(span.of(object))?.into_owned();
+    if !seen.insert(original.clone()) {
+        return None;
+    }
+    let name = names.give(server, &original);
+    let quoted = format!("\"{name}\"");
+    let mut text = Vec::with_capacity(object.len() + quoted.len());
+    let with = quoted.as_bytes();
+    splice(&mut text, object, &mut [Edit { span, with }]);
+    Some((original, name, text.into()))
+}
+
+fn text_of(object: &[u8], key: &str) -> Option<String> {
+    let span = member(object, key)?;
+    Some(string_value(span.of(object))?.into_owned())
+}

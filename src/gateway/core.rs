@@ -1,0 +1,129 @@
+//! What every request of the gateway is served from: the configuration in force, and everything behind it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::http::HeaderMap;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::access::{Access, Denied, Keys};
+use super::audit::Audit;
+use super::catalogue::{Catalogue, Snapshot};
+use super::execute::Caller;
+use super::upstream::Models;
+use crate::bridge::Budget;
+use crate::config;
+use crate::metrics::GatewayMetrics;
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    force: watch::Sender<Arc<Force>>,
+    /// Everything that all servers offer.
+    pub(crate) catalogue: Arc<Catalogue>,
+    /// What is counted.
+    pub(crate) metrics: Arc<GatewayMetrics>,
+    /// What is queued for clients, over all listeners.
+    pub(crate) budget: Arc<Budget>,
+    /// Where tasks run.
+    pub(crate) tasks: TaskTracker,
+    /// Ends what is still under way.
+    pub(crate) stop: CancellationToken,
+    draining: AtomicBool,
+}
+
+/// The configuration in force, and what is made of it.
+#[derive(Debug)]
+pub(crate) struct Force {
+    /// The `gateway` section.
+    pub(crate) settings: config::Gateway,
+    /// Its keys.
+    pub(crate) keys: Keys,
+    /// Its models.
+    pub(crate) models: Arc<Models>,
+}
+
+impl Force {
+    pub(crate) fn new(settings: config::Gateway) -> Arc<Force> {
+        Arc::new(Force {
+            keys: Keys::new(&settings),
+            models: Arc::new(Models::new(&settings)),
+            settings,
+        })
+    }
+}
+
+impl Core {
+    pub(super) fn new(
+        settings: config::Gateway,
+        catalogue: Catalogue,
+        metrics: Arc<GatewayMetrics>,
+        budget: Arc<Budget>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Core {
+        Core {
+            force: watch::Sender::new(Force::new(settings)),
+            catalogue: Arc::new(catalogue),
+            metrics,
+            budget,
+            tasks,
+            stop,
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// The configuration in force.
+    pub(crate) fn force(&self) -> Arc<Force> {
+        self.force.borrow().clone()
+    }
+
+    /// Takes over another configuration; requests under way go on with theirs.
+    pub(super) fn set_force(&self, force: Arc<Force>) {
+        self.force.send_replace(force);
+    }
+
+    /// What all servers offer now.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.catalogue.snapshot()
+    }
+
+    /// What the sender of `headers` may do.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub(crate) fn access(&self, headers: &HeaderMap) -> Result<Access, Denied> {
+        self.force().keys.access(headers, &self.snapshot())
+    }
+
+    /// Where the calls of a request for `model` are noted.
+    pub(crate) fn audit(&self, model: &str) -> Audit {
+        Audit {
+            model: model.into(),
+            metrics: self.metrics.clone(),
+            with_arguments: self.force().settings.audit_arguments,
+        }
+    }
+
+    /// Who calls tools for a request for `model`.
+    pub(crate) fn caller(&self, access: &Arc<Access>, model: &str) -> Caller {
+        Caller::new(
+            self.catalogue.clone(),
+            access.clone(),
+            self.audit(model),
+            self.force().settings.tool_timeout,
+        )
+    }
+
+    /// Takes no new requests from now on.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether it takes no new requests.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,471 @@
+//! One client's conversation with all servers.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::answers;
+use super::line::{ASK_BITS, Line};
+use crate::bridge::{Delivery, DeliveryKind, Mailbox};
+use crate::gateway::access::Access;
+use crate::gateway::audit::{Line as AuditLine, Outcome};
+use crate::gateway::catalogue::{Snapshot, Tool};
+use crate::gateway::core::Core;
+use crate::gateway::server::{Place, message};
+use crate::jsonrpc::{Edit, Kind, Message, Span, code, member, string_value};
+use crate::mcp::{ClientCapabilities, Level, Request, ServerNotification};
+use crate::transport::Conversation;
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// One client's conversation.
+#[derive(Debug)]
+pub(super) struct Talk {
+    number: u64,
+    core: Arc<Core>,
+    access: Arc<Access>,
+    outlet: Arc<Mailbox>,
+    hello: OnceLock<Hello>,
+    lines: Mutex<Lines>,
+    _stop: DropGuard,
+    stop: CancellationToken,
+}
+
+/// What the client said in `initialize`.
+#[derive(Debug)]
+struct Hello {
+    version: String,
+    /// Under an id that no request of the client has while it matters.
+    message: Message,
+    capabilities: ClientCapabilities,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    open: HashMap<Arc<str>, Arc<Line>>,
+    opened: u64,
+    level: Option<Level>,
+}
+
+impl Talk {
+    pub(super) fn new(core: Arc<Core>, access: Access, outlet: Arc<Mailbox>) -> Talk {
+        let stop = CancellationToken::new();
+        Talk {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            core,
+            access: Arc::new(access),
+            outlet,
+            hello: OnceLock::new(),
+            lines: Mutex::default(),
+            _stop: stop.clone().drop_guard(),
+            stop,
+        }
+    }
+
+    fn request(&self, message: &Message, address: &Arc<Mailbox>) {
+        let id = message.id().unwrap_or(b"null");
+        let method = message.method();
+        match Request::of(&method) {
+            Request::Initialize => self.initialize(message, address, id),
+            Request::Ping => answers::result(address, id, b"{}"),
+            Request::SetLevel => self.set_level(message, address, id),
+            Request::CallTool => self.call_tool(message, address, id),
+            Request::Interactive if method == "prompts/get" => {
+                self.get_prompt(message, address, id);
+            }
+            Request::Interactive | Request::Subscribe | Request::Unsubscribe => {
+                self.use_resource(message, address, id);
+            }
+            Request::ListTools | Request::List => {
+                let snapshot = self.core.snapshot();
+                match answers::list(&method, &snapshot, &self.access) {
+                    Some(list) => answers::result(address, id, &list),
+                    None => unknown_method(address, id, &method),
+                }
+            }
+            _ if method == "completion/complete" => self.complete(message, address, id),
+            _ => unknown_method(address, id, &method),
+        }
+    }
+
+    fn initialize(&self, message: &Message, address: &Mailbox, id: &[u8]) {
+        let version = answers::version(message);
+        let params = message.part(message.envelope().params).unwrap_or_default();
+        let own = message.envelope().id.map_or_else(
+            || message.text().clone(),
+            |span| {
+                let with = br#""mcp-bridged""#;
+                message.editing(&mut [Edit { span, with }]).into_bytes()
+            },
+        );
+        let Ok(own) = Message::parse(own) else {
+            return answers::error(
+                address,
+                id,
+                code::INVALID_REQUEST,
+                "initialize can't be read",
+            );
+        };
+        let hello = Hello {
+            version: version.clone(),
+            message: own,
+            capabilities: ClientCapabilities::declared(params),
+        };
+        if self.hello.set(hello).is_err() {
+            let text = "this session is initialized already";
+            return answers::error(address, id, code::INVALID_REQUEST, text);
+        }
+        let snapshot = self.core.snapshot();
+        self.tell_changes();
+        let result = answers::handshake(&version, &snapshot, &self.access);
+        answers::result(address, id, &result);
+    }
+
+    /// Tells the client of changed lists from now on. Changes of the servers' own sessions don't reach it, because it would
+    /// ask again before the catalogue has them.
+    fn tell_changes(&self) {
+        let mut snapshots = self.core.catalogue.watch();
+        let mut told = snapshots.borrow_and_update().clone();
+        let (access, outlet, stop) = (self.access.clone(), self.outlet.clone(), self.stop.clone());
+        self.core.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = snapshots.changed() => if changed.is_err() { return },
+                }
+                let now = snapshots.borrow_and_update().clone();
+                let lists = now.differs_from(&told, &access);
+                told = now;
+                for (list, _) in lists
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(_, changed)| *changed)
+                {
+                    let method = ServerNotification::LISTS[list].1;
+                    let text = format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#);
+                    outlet.push(Delivery {
+                        kind: DeliveryKind::Notification,
+                        body: Bytes::from(text).into(),
+                    });
+                }
+            }
+        });
+    }
+
+    fn set_level(&self, message: &Message, address: &Mailbox, id: &[u8]) {
+        let level = message.part(message.envelope().level);
+        let Some(level) = level.and_then(Level::parse) else {
+            let text = "`params.level` has to be one of debug, info, notice, warning, error, critical, alert and emergency";
+            return answers::error(address, id, code::INVALID_PARAMS, text);
+        };
+        let mut lines = self.lines();
+        lines.level = Some(level);
+        for line in lines.open.values() {
+            send_level(line, level);
+        }
+        drop(lines);
+        answers::result(address, id, b"{}");
+    }
+
+    fn call_tool(&self, message: &Message, address: &Arc<Mailbox>, id: &[u8]) {
+        let snapshot = self.core.snapshot();
+        let Some((span, name)) = text_at(message, message.envelope().name) else {
+            return answers::error(
+                address,
+                id,
+                code::INVALID_PARAMS,
+                "`params.name` is missing",
+            );
+        };
+        let Some(tool) = snapshot.tool(&name, &self.access) else {
+            let text = format!("unknown tool `{name}`; tools/list has those there are");
+            return answers::error(address, id, code::INVALID_PARAMS, text);
+        };
+        let with = serde_json::Value::from(&*tool.original).to_string();
+        let Some(line) = self.line(&tool.server) else {
+            return gone(address, id, &tool.server);
+        };
+        let address = self.audited(tool, message, address);
+        pass(&line, message, span, with.as_bytes(), &address);
+    }
+
+    /// An address whose answer is noted in the audit before it goes to `address`.
+    fn audited(&self, tool: &Tool, message: &Message, address: &Arc<Mailbox>) -> Arc<Mailbox> {
+        let params = message.part(message.envelope().params).unwrap_or_default();
+        let arguments = member(params, "arguments").map(|span| span.of(params));
+        let arguments = String::from_utf8_lossy(arguments.unwrap_or_default());
+        let mut line = self
+            .core
+            .audit("mcp")
+            .line(&self.access.key, tool, &arguments);
+        let relay = Mailbox::new(&self.core.budget);
+        let (mut reader, address, stop) = (relay.reader(), address.clone(), self.stop.clone());
+        self.core.tasks.spawn(async move {
+            loop {
+                let delivery = tokio::select! {
+                    biased;
+                    delivery = reader.next() => delivery,
+                    () = stop.cancelled() => None,
+                };
+                let Some(delivery) = delivery else {
+                    return address.close();
+                };
+                let ends = delivery.kind.ends_a_request();
+                if ends {
+                    note(&mut line, &delivery);
+                }
+                address.push(delivery);
+                if ends {
+                    return;
+                }
+            }
+        });
+        relay
+    }
+
+    fn get_prompt(&self, message: &Message, address: &Arc<Mailbox>, id: &[u8]) {
+        let snapshot = self.core.snapshot();
+        let Some((span, name)) = text_at(message, message.envelope().name) else {
+            return answers::error(
+                address,
+                id,
+                code::INVALID_PARAMS,
+                "`params.name` is missing",
+            );
+        };
+        let Some(prompt) = snapshot.prompt(&name, &self.access) else {
+            let text = format!("unknown prompt `{name}`; prompts/list has those there are");
+            return answers::error(address, id, code::INVALID_PARAMS, text);
+        };
+        let with = serde_json::Value::from(&*prompt.original).to_string();
+        match self.line(&prompt.server) {
+            Some(line) => pass(&line, message, span, with.as_bytes(), address),
+            None => gone(address, id, &prompt.server),
+        }
+    }
+
+    fn use_resource(&self, message: &Message, address: &Arc<Mailbox>, id: &[u8]) {
+        let snapshot = self.core.snapshot();
+        let Some((_, uri)) = text_at(message, message.envelope().uri) else {
+            return answers::error(address, id, code::INVALID_PARAMS, "`params.uri` is missing");
+        };
+        let Some(server) = snapshot.owner(&uri, &self.access) else {
+            return answers::error(address, id, RESOURCE_NOT_FOUND, no_owner(&uri));
+        };
+        match self.line(server) {
+            Some(line) => line.send(message.clone(), address),
+            None => gone(address, id, server),
+        }
+    }
+
+    fn complete(&self, message: &Message, address: &Arc<Mailbox>, id: &[u8]) {
+        let snapshot = self.core.snapshot();
+        let Some((server, edit)) = completed(message, &snapshot, &self.access) else {
+            let text = "`params.ref` names no prompt and no resource template of this gateway";
+            return answers::error(address, id, code::INVALID_PARAMS, text);
+        };
+        match (self.line(&server), edit) {
+            (Some(line), Some((span, name))) => {
+                pass(&line, message, span, name.as_bytes(), address);
+            }
+            (Some(line), None) => line.send(message.clone(), address),
+            (None, _) => gone(address, id, &server),
+        }
+    }
+
+    /// The line to a server, opened if there is none or its server ended it; `None` when the server was taken away.
+    fn line(&self, server: &Arc<str>) -> Option<Arc<Line>> {
+        let mut lines = self.lines();
+        if let Some(line) = lines.open.get(server)
+            && !line.is_over()
+        {
+            return Some(line.clone());
+        }
+        let there = self.core.catalogue.server(server)?;
+        lines.opened += 1;
+        let number = lines.opened;
+        let place = Place {
+            asks_above: number << ASK_BITS,
+            headers: self.access.headers_for(server),
+        };
+        let asked = self
+            .hello
+            .get()
+            .filter(|hello| hello.capabilities.any() || there.wants_handshake(&place));
+        // Its own end must not close what the client hears from the others.
+        let link = there.open(self.heard(), &place);
+        let line = match asked {
+            Some(hello) => Line::begin(number, link, &hello.message, &self.core.tasks),
+            None => Line::open(number, link),
+        };
+        if let Some(level) = lines.level {
+            send_level(&line, level);
+        }
+        lines.open.insert(server.clone(), line.clone());
+        Some(line)
+    }
+
+    /// An outlet for one line, whose deliveries go to the client's.
+    fn heard(&self) -> Arc<Mailbox> {
+        let outlet = Mailbox::new(&self.core.budget);
+        let (mut reader, to, stop) = (outlet.reader(), self.outlet.clone(), self.stop.clone());
+        self.core.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    delivery = reader.next() => match delivery {
+                        Some(delivery) => drop(to.push(delivery)),
+                        None => return,
+                    },
+                }
+            }
+        });
+        outlet
+    }
+
+    fn each_line(&self, tell: impl Fn(&Line)) {
+        let lines: Vec<_> = self.lines().open.values().cloned().collect();
+        for line in lines {
+            tell(&line);
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// MCP 2025-11-25, Resources § Error Handling.
+const RESOURCE_NOT_FOUND: i32 = -32002;
+
+impl Conversation for Talk {
+    fn send(&self, message: Message, address: &Arc<Mailbox>) {
+        match message.kind() {
+            Kind::Request => self.request(&message, address),
+            Kind::Notification if message.method() == "notifications/initialized" => {}
+            // Ids are unique in the client's session, so of all servers only the one that knows it is concerned.
+            Kind::Notification => {
+                self.each_line(|line| line.send(message.clone(), address));
+            }
+            Kind::Answer => {
+                let id = message
+                    .id()
+                    .and_then(|id| std::str::from_utf8(id).ok()?.parse::<u64>().ok());
+                let number = id.map(|id| id >> ASK_BITS);
+                self.each_line(|line| {
+                    if Some(line.number) == number {
+                        line.send(message.clone(), address);
+                    }
+                });
+            }
+        }
+    }
+
+    fn version(&self) -> Option<&str> {
+        self.hello.get().map(|hello| hello.version.as_str())
+    }
+
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    fn is_dedicated(&self) -> bool {
+        false
+    }
+
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn is_of(&self, headers: &HeaderMap) -> bool {
+        let access = self.core.access(headers);
+        access.is_ok_and(|access| access.is_like(&self.access))
+    }
+}
+
+fn unknown_method(address: &Mailbox, id: &[u8], method: &str) {
+    let text = format!("the gateway has no method `{method}`");
+    answers::error(address, id, code::METHOD_NOT_FOUND, text);
+}
+
+fn gone(address: &Mailbox, id: &[u8], server: &str) {
+    let text = format!("the MCP server {server} was taken out of the configuration");
+    answers::error(address, id, code::SERVER_UNAVAILABLE, text);
+}
+
+fn no_owner(uri: &str) -> String {
+    format!("no server of this gateway has the resource `{uri}`")
+}
+
+fn pass(line: &Line, message: &Message, span: Span, with: &[u8], address: &Arc<Mailbox>) {
+    let text = message.editing(&mut [Edit { span, with }]).into_bytes();
+    // One JSON string in the place of another.
+    let message = Message::parse(text).expect("it was well formed before");
+    line.send(message, address);
+}
+
+fn send_level(line: &Line, level: Level) {
+    let name = level.name();
+    let text = format!(
+        r#"{{"jsonrpc":"2.0","id":"mcp-bridged-level","method":"logging/setLevel","params":{{"level":"{name}"}}}}"#
+    );
+    // A server without levels says so; nobody needs to hear it.
+    line.send(message(text), &Mailbox::new(&Arc::default()));
+}
+
+/// The string that stands at `span`.
+fn text_at(message: &Message, span: Option<Span>) -> Option<(Span, Cow<'_, str>)> {
+    let span = span?;
+    Some((span, string_value(message.part(Some(span))?)?))
+}
+
+/// Whose a completion is, and how its prompt's name has to be spelled there.
+type Completed = (Arc<str>, Option<(Span, String)>);
+
+fn completed(message: &Message, snapshot: &Snapshot, access: &Access) -> Option<Completed> {
+    let params_at = message.envelope().params?;
+    let params = message.part(Some(params_at))?;
+    let reference_at = member(params, "ref")?;
+    let reference = reference_at.of(params);
+    if let Some(uri) = member(reference, "uri") {
+        let uri = string_value(uri.of(reference))?;
+        return Some((snapshot.owner(&uri, access)?.clone(), None));
+    }
+    let name_at = member(reference, "name")?;
+    let name = string_value(name_at.of(reference))?;
+    let prompt = snapshot.prompt(&name, access)?;
+    let offset = params_at.start + reference_at.start;
+    let span = Span {
+        start: offset + name_at.start,
+        end: offset + name_at.end,
+    };
+    let original = serde_json::Value::from(&*prompt.original).to_string();
+    Some((prompt.server.clone(), Some((span, original))))
+}
+
+/// How the call ended, by its last delivery.
+fn note(line: &mut AuditLine, delivery: &Delivery) {
+    line.outcome = match delivery.kind {
+        DeliveryKind::Cancelled => Outcome::Cancelled,
+        DeliveryKind::Answer => {
+            let answer = Message::parse(delivery.body.clone().into_bytes()).ok();
+            match answer.as_ref().and_then(Message::result) {
+                Some(result) => {
+                    let error = member(&result, "isError").map(|span| span.of(&result));
+                    if error == Some(b"true") {
+                        Outcome::ToolError
+                    } else {
+                        Outcome::Ok
+                    }
+                }
+                None => Outcome::Error,
+            }
+        }
+        _ => Outcome::Error,
+    };
+}

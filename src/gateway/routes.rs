@@ -1,0 +1,193 @@
+//! The paths of the gateway. Each handler asks for the place (`Host`, `Origin`), the method and the key before it reads a
+//! body; errors of MCP's paths are JSON-RPC's, all others have OpenAI's shape.
+
+mod models;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use serde_json::json;
+
+use super::Gateway;
+use super::access::Access;
+use super::openai::ApiError;
+use crate::transport::{Front, Guard, Reject, catalogue, health, media};
+
+/// All routes; those of the OpenAI API also without `/v1`.
+pub(super) fn router(gateway: Gateway) -> Router {
+    let mut router = Router::new()
+        .route("/mcp", any(mcp))
+        .route("/mcp/", any(mcp))
+        .route("/sse", any(sse))
+        .route(Front::MESSAGES, any(messages))
+        .route("/mcp/tools", any(tools))
+        .route("/", any(root))
+        .route("/health", any(ready))
+        .route("/ready", any(ready))
+        .route("/live", any(live));
+    for prefix in ["", "/v1"] {
+        router = router
+            .route(&format!("{prefix}/models"), any(all_models))
+            .route(&format!("{prefix}/models/{{*id}}"), any(one_model));
+    }
+    router.fallback(unknown).with_state(gateway)
+}
+
+const READ: &str = "GET, HEAD";
+
+impl Gateway {
+    /// Checks place and method. Keys are a matter of [`Access`].
+    fn place(&self, request: &Request, methods: &'static str) -> Result<(), Reject> {
+        let force = self.core.force();
+        let settings = &force.settings;
+        let guard = Guard {
+            host: settings.listen.host,
+            public_url: settings.public_url.as_deref(),
+            allowed_hosts: &settings.allowed_hosts,
+            allowed_origins: &settings.allowed_origins,
+            // Whether there are any is all that the place depends on.
+            keys: settings.any_key(),
+        };
+        guard.admit(request, methods, false)
+    }
+
+    /// Checks place, method and key of a request to MCP's paths.
+    fn admit(&self, request: &Request, methods: &'static str) -> Result<Access, Reject> {
+        self.place(request, methods)?;
+        Ok(self.core.access(request.headers())?)
+    }
+
+    /// Checks place, method and key of a request to the OpenAI API.
+    pub(super) fn admit_api(
+        &self,
+        request: &Request,
+        methods: &'static str,
+    ) -> Result<Access, ApiError> {
+        self.place(request, methods).map_err(|reject| {
+            let text = reject.to_string();
+            ApiError::invalid("headers", text).with_status(reject.status())
+        })?;
+        Ok(self.core.access(request.headers())?)
+    }
+}
+
+async fn mcp(State(gateway): State<Gateway>, request: Request) -> Response {
+    let outcome = match gateway.admit(&request, Front::MCP_METHODS) {
+        Ok(_) => {
+            let max_body = gateway.core.force().settings.max_body;
+            gateway.front.mcp(request, max_body).await
+        }
+        Err(reject) => Err(reject),
+    };
+    finish(outcome)
+}
+
+async fn sse(State(gateway): State<Gateway>, request: Request) -> Response {
+    finish(gateway.admit(&request, "GET").and_then(|_| {
+        let force = gateway.core.force();
+        gateway
+            .front
+            .sse(request.headers(), force.settings.public_url.as_deref())
+    }))
+}
+
+async fn messages(State(gateway): State<Gateway>, request: Request) -> Response {
+    let outcome = match gateway.admit(&request, "POST") {
+        Ok(_) => {
+            let max_body = gateway.core.force().settings.max_body;
+            gateway.front.messages(request, max_body).await
+        }
+        Err(reject) => Err(reject),
+    };
+    finish(outcome)
+}
+
+/// A bare URL is an SSE target for those who ask for events by name.
+async fn root(state: State<Gateway>, request: Request) -> Response {
+    if request.method() == Method::GET && !media::names_event_stream(request.headers()) {
+        return unknown(state, request).await;
+    }
+    sse(state, request).await
+}
+
+async fn tools(State(gateway): State<Gateway>, request: Request) -> Response {
+    finish(gateway.admit(&request, READ).map(|access| {
+        let snapshot = gateway.core.snapshot();
+        let tools: Vec<_> = snapshot
+            .tools(&access)
+            .map(|tool| tool.object.clone())
+            .collect();
+        catalogue::response(&tools, request.headers())
+    }))
+}
+
+async fn all_models(State(gateway): State<Gateway>, request: Request) -> Response {
+    match gateway.admit_api(&request, READ) {
+        Ok(access) => models::all(&gateway.core, &access).await.into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn one_model(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    match gateway.admit_api(&request, READ) {
+        Ok(access) => models::one(&gateway.core, &access, &id)
+            .await
+            .into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// 200 while requests are taken; the body says which servers are there, and why others are not.
+async fn ready(State(gateway): State<Gateway>, request: Request) -> Response {
+    finish(gateway.place(&request, READ).map(|()| {
+        let snapshot = gateway.core.snapshot();
+        let servers: Vec<_> = snapshot
+            .servers()
+            .iter()
+            .map(|server| {
+                json!({ "name": &*server.name, "tools": server.tools, "note": server.note() })
+            })
+            .collect();
+        let ready = !gateway.core.is_draining();
+        let status = if ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        (
+            status,
+            axum::Json(json!({ "healthy": ready, "servers": servers })),
+        )
+            .into_response()
+    }))
+}
+
+async fn live(State(gateway): State<Gateway>, request: Request) -> Response {
+    finish(gateway.place(&request, READ).map(|()| health::live()))
+}
+
+/// Clients look under `/.well-known/` for an authorization server and must learn that there is none.
+async fn unknown(State(gateway): State<Gateway>, request: Request) -> Response {
+    const ANY: &str = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
+    if let Err(reject) = gateway.place(&request, ANY) {
+        return reject.into_response();
+    }
+    let text = format!(
+        "nothing is served under {}; there are /v1/models, /v1/chat/completions, /v1/responses, /mcp, /sse and /mcp/tools",
+        request.uri().path()
+    );
+    ApiError::not_found("unknown_url", text).into_response()
+}
+
+fn finish(outcome: Result<Response, Reject>) -> Response {
+    outcome.unwrap_or_else(|reject| {
+        tracing::debug!(bridge = "gateway", status = reject.status().as_u16(), %reject, "refused");
+        reject.into_response()
+    })
+}

@@ -1,0 +1,88 @@
+//! The numbers of the gateway: requests, rounds, tokens and tool calls.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::ToolOutcome;
+use super::numbers::{Gauge, Histogram};
+
+/// Models that are told apart; further ones count as `other`, because clients choose the names.
+const MODELS: usize = 200;
+
+/// The numbers of the gateway.
+#[derive(Debug, Default)]
+pub struct GatewayMetrics {
+    /// Requests to models that are being answered.
+    pub in_progress: Gauge,
+    tables: Mutex<Tables>,
+}
+
+/// Everything with labels.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    /// By API, model and outcome.
+    pub(super) requests: BTreeMap<(&'static str, String, &'static str), u64>,
+    /// By model.
+    pub(super) rounds: BTreeMap<String, u64>,
+    /// By model and kind.
+    pub(super) tokens: BTreeMap<(String, &'static str), u64>,
+    /// By bridge and outcome.
+    pub(super) tools: BTreeMap<String, [u64; ToolOutcome::COUNT]>,
+    /// By bridge.
+    pub(super) durations: BTreeMap<String, Histogram>,
+    models: Vec<String>,
+}
+
+impl GatewayMetrics {
+    /// A request to a model is over. `outcome` is `ok`, `cancelled` or what kind of error it was.
+    pub fn request(&self, api: &'static str, model: &str, outcome: &'static str) {
+        let mut tables = self.lock();
+        let model = tables.label(model);
+        *tables.requests.entry((api, model, outcome)).or_default() += 1;
+    }
+
+    /// A model had another turn.
+    pub fn round(&self, model: &str) {
+        let mut tables = self.lock();
+        let model = tables.label(model);
+        *tables.rounds.entry(model).or_default() += 1;
+    }
+
+    /// What a request cost, as the provider says.
+    pub fn tokens(&self, model: &str, prompt: u64, completion: u64) {
+        let mut tables = self.lock();
+        let model = tables.label(model);
+        for (kind, count) in [("prompt", prompt), ("completion", completion)] {
+            *tables.tokens.entry((model.clone(), kind)).or_default() += count;
+        }
+    }
+
+    /// A tool call is over.
+    pub fn tool_called(&self, bridge: &str, outcome: ToolOutcome, took: Duration) {
+        let mut tables = self.lock();
+        tables.tools.entry(bridge.to_owned()).or_default()[outcome as usize] += 1;
+        tables
+            .durations
+            .entry(bridge.to_owned())
+            .or_default()
+            .observe(took);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Tables> {
+        // Every holder only counts.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    fn label(&mut self, model: &str) -> String {
+        if !self.models.iter().any(|known| known == model) {
+            if self.models.len() >= MODELS {
+                return "other".to_owned();
+            }
+            self.models.push(model.to_owned());
+        }
+        model.to_owned()
+    }
+}

@@ -30,6 +30,9 @@ use tokio_util::task::TaskTracker;
 pub use crate::metrics::TransportLabel as Transport;
 pub use instance::Part;
 pub use mailbox::{Answers, Budget, Delivery, DeliveryKind, Mailbox, Reader, Refusal};
+pub(crate) use mux::{
+    LONGEST_REQUEST, MAX_IN_FLIGHT_PER_SESSION, MAX_URI, SessionKey, Subscriptions,
+};
 pub use session::Session;
 pub use start_gate::StartGate;
 pub use state::{Death, LastExit, Phase, Status};

@@ -11,16 +11,21 @@
 mod access;
 mod audit;
 mod catalogue;
+mod chat;
+mod content;
+mod continuations;
 mod core;
 mod execute;
 mod mcp;
 mod names;
 mod offer;
 mod openai;
+mod remote;
 mod rounds;
 mod routes;
 mod selection;
 mod server;
+mod stream;
 mod upstream;
 
 use std::sync::Arc;
@@ -30,10 +35,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Bridge, Budget};
 use crate::config;
+use crate::metrics::Metrics;
 use crate::transport::{Front, Shared};
 use catalogue::{Catalogue, Rules};
 use core::{Core, Force};
 use mcp::Aggregate;
+use remote::Remote;
 use server::Server;
 
 /// The gateway. Clones are the same.
@@ -41,6 +48,7 @@ use server::Server;
 pub struct Gateway {
     core: Arc<Core>,
     front: Front,
+    metrics: Arc<Metrics>,
     removed: CancellationToken,
 }
 
@@ -50,12 +58,27 @@ impl Gateway {
     pub fn start(
         settings: config::Gateway,
         bridges: Vec<Bridge>,
+        remotes: Vec<config::Remote>,
         budget: Arc<Budget>,
         shared: &Shared,
     ) -> Gateway {
         let removed = shared.stop.child_token();
+        let start = |settings: config::Remote| {
+            let settings = Arc::new(settings);
+            Remote::start(
+                settings,
+                &shared.tasks,
+                removed.child_token(),
+                budget.clone(),
+            )
+        };
+        let remotes = remotes.into_iter().map(start).map(Server::Remote);
         let catalogue = Catalogue::new(
-            bridges.into_iter().map(Server::Bridge).collect(),
+            bridges
+                .into_iter()
+                .map(Server::Bridge)
+                .chain(remotes)
+                .collect(),
             Rules::of(&settings),
             &budget,
             &shared.tasks,
@@ -72,16 +95,40 @@ impl Gateway {
         Gateway {
             core,
             front,
+            metrics: shared.metrics.clone(),
             removed,
         }
     }
 
-    /// Takes over a changed configuration and other bridges; requests under way go on with what they began with.
-    pub fn reconfigure(&self, settings: config::Gateway, bridges: Vec<Bridge>) {
+    /// Takes over a changed configuration and other servers; requests under way go on with what they began with, but those
+    /// on a remote server that was changed or taken away end.
+    pub fn reconfigure(
+        &self,
+        settings: config::Gateway,
+        bridges: Vec<Bridge>,
+        remotes: Vec<config::Remote>,
+    ) {
         self.core.catalogue.set_rules(Rules::of(&settings));
-        self.core
-            .catalogue
-            .set_servers(bridges.into_iter().map(Server::Bridge).collect());
+        let mut known: Vec<Remote> = self.core.catalogue.remotes();
+        let mut servers: Vec<Server> = bridges.into_iter().map(Server::Bridge).collect();
+        for settings in remotes {
+            let same = known
+                .iter()
+                .position(|remote| *remote.settings() == settings);
+            servers.push(Server::Remote(match same {
+                Some(at) => known.swap_remove(at),
+                None => Remote::start(
+                    Arc::new(settings),
+                    &self.core.tasks,
+                    self.removed.child_token(),
+                    self.core.budget.clone(),
+                ),
+            }));
+        }
+        self.core.catalogue.set_servers(servers);
+        for remote in known {
+            remote.stop();
+        }
         if self.core.force().settings != settings {
             self.core.set_force(Force::new(settings));
         }

@@ -13,7 +13,7 @@
 //! 7. [`process`]: children: spawn, framing of their lines, the stop ladder, reaping.
 //! 8. [`bridge`]: one configured server: its instances, the multiplexer, sessions.
 //! 9. [`transport`]: one HTTP listener per bridge: HTTP+SSE and Streamable HTTP.
-//! 10. [`gateway`]: one listener over all bridges: their tools under unique names, executed for models.
+//! 10. [`gateway`]: one listener over all bridges and remote servers: their tools under unique names, executed for models.
 //! 11. [`supervisor`]: builds everything from the configuration, reloads by difference, stops in order.
 //! 12. [`telemetry`] and [`cli`]: logs, and the command line.
 //!

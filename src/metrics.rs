@@ -116,6 +116,13 @@ impl Metrics {
         )
     }
 
+    /// The same text with only the gateway's series and those of the process.
+    #[must_use]
+    pub fn render_gateway(&self) -> String {
+        let gateway = Some(self.gateway.clone());
+        render::text(Arc::clone(&self.process), gateway, Vec::new())
+    }
+
     /// The same text with only one bridge's series and those of the process.
     #[must_use]
     pub fn render_bridge(&self, name: &str) -> String {

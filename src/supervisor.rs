@@ -225,6 +225,7 @@ impl Supervisor {
         Gateway::start(
             settings,
             bridges.collect(),
+            self.config.remotes.clone(),
             self.budget.clone(),
             &self.shared,
         )

@@ -87,7 +87,7 @@ pub fn start(log: &Log, metrics: &Arc<ProcessMetrics>) -> LogGuard {
         as_text(queue.clone(), colours)
     };
     if tracing_subscriber::registry()
-        .with(filter)
+        .with(without_rmcp(filter))
         .with(lines)
         .try_init()
         .is_ok()
@@ -131,6 +131,15 @@ fn filter(level: &Level, env: Option<&str>) -> (EnvFilter, Option<BadLevel>) {
     };
     let filter = parse(&level.0).expect("a Level was parsed when it was made");
     (filter, complaint)
+}
+
+/// rmcp says each failure once more, as an error of its own, and what messages have in them; only who asks for it by name
+/// gets that.
+fn without_rmcp(filter: EnvFilter) -> EnvFilter {
+    if filter.to_string().contains("rmcp") {
+        return filter;
+    }
+    filter.add_directive("rmcp=off".parse().expect("it is a directive"))
 }
 
 fn parse(given: &str) -> Result<EnvFilter, BadLevel> {
@@ -205,6 +214,16 @@ mod tests {
         assert_eq!(chosen.to_string(), "info");
         let complaint = complaint.unwrap().to_string();
         assert!(complaint.contains("bridge=loud"), "{complaint}");
+    }
+
+    #[test]
+    fn rmcp_speaks_only_when_it_is_asked() {
+        for (given, want) in [
+            ("debug", "rmcp=off,debug"),
+            ("info,rmcp=warn", "rmcp=warn,info"),
+        ] {
+            assert_eq!(without_rmcp(parse(given).unwrap()).to_string(), want);
+        }
     }
 
     #[test]

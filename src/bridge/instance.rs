@@ -63,8 +63,6 @@ pub(crate) enum Halt {
 pub struct Part {
     /// Requests of the server to the client get ids above this one, so that those of several parts stay apart.
     pub asks_above: u64,
-    /// Whether somebody else tells the client of changed lists.
-    pub keeps_lists: bool,
     /// Variables that the server gets beside its own; with any the session has an instance of its own.
     pub env: Vec<(OsString, Secret)>,
 }

@@ -32,14 +32,14 @@ use tracing::{Span, debug, debug_span};
 
 use changes::{Lists, Untold};
 use doubt::Doubt;
-use subscriptions::Subscriptions;
+pub(crate) use subscriptions::{MAX_URI, Subscriptions};
 
 /// Requests of one session that may be in flight, so that one session can't use up the bridge's.
 pub(crate) const MAX_IN_FLIGHT_PER_SESSION: usize = 128;
 /// Requests of the server to one session that may wait for an answer.
 const MAX_ASKS_PER_SESSION: usize = 128;
 /// Progress may keep a request alive this long, and not longer.
-const LONGEST_REQUEST: Duration = Duration::from_secs(3600);
+pub(crate) const LONGEST_REQUEST: Duration = Duration::from_secs(3600);
 /// Requests of the bridge's own whose answers are waited for; beyond that nobody looks at them.
 const MAX_OWN: usize = 1024;
 /// Ids are integers that every JSON implementation keeps.
@@ -188,7 +188,6 @@ struct Seat<A> {
     in_flight: HashMap<RequestId, u64, foldhash::fast::RandomState>,
     asks: BTreeMap<u64, Ask<A>>,
     next_ask: u64,
-    keeps_lists: bool,
     untold: Untold,
     last_answer: Option<Instant>,
 }
@@ -247,7 +246,6 @@ impl<A: Clone> Mux<A> {
                 in_flight: HashMap::default(),
                 asks: BTreeMap::new(),
                 next_ask: part.asks_above + 1,
-                keeps_lists: part.keeps_lists,
                 untold: Untold::default(),
                 last_answer: None,
             },

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use snapshot::{Snapshot, Standing, Tool};
 
 use super::offer::{self, Offer, Presence};
+use super::remote::Remote;
 use super::server::Server;
 use crate::bridge::Budget;
 use crate::config::ToolFilter;
@@ -84,6 +85,16 @@ impl Catalogue {
     /// To wait for another one.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshot.clone()
+    }
+
+    /// The remote servers behind it.
+    pub(crate) fn remotes(&self) -> Vec<Remote> {
+        let stalls = self.stalls.borrow();
+        let remote = |stall: &Stall| match &stall.server {
+            Server::Remote(remote) => Some(remote.clone()),
+            Server::Bridge(_) => None,
+        };
+        stalls.iter().filter_map(remote).collect()
     }
 
     /// The server of this name.

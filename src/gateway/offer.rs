@@ -92,7 +92,7 @@ async fn keep_listed(server: &Server, budget: &Arc<Budget>, offer: &watch::Sende
     let mut news = outlet.reader();
     let asking = Asking::new(server.open_own(outlet));
     loop {
-        match list(&asking).await {
+        match list(server, &asking).await {
             Ok(listing) => offer.send_modify(|offer| {
                 if *offer.listing != listing {
                     offer.listing = Arc::new(listing);
@@ -136,8 +136,11 @@ async fn a_list_has_changed(news: &mut Reader) -> bool {
     false
 }
 
-async fn list(asking: &Asking) -> Result<Listing, ErrorObject> {
-    let handshake = asking.begin().await?;
+async fn list(server: &Server, asking: &Asking) -> Result<Listing, ErrorObject> {
+    let handshake = match server.handshake() {
+        Some(known) => known,
+        None => asking.begin().await?,
+    };
     let capabilities = member(&handshake, "capabilities").map(|span| span.of(&handshake));
     let capability = |name| {
         let value = capabilities.and_then(|all| member(all, name).map(|span| span.of(all)));

@@ -1,14 +1,30 @@
 //! The loop: the model's turns, the calls that are executed in between, and what is handed back to the client.
+//!
+//! Each round sends the whole conversation. The calls of a turn that name tools of the catalogue run at the same time; their
+//! results, and words for whatever couldn't be called, go back in the order of the calls. The loop ends with a turn without
+//! calls, with a turn that calls tools of the client's (then ours of that turn are executed, and remembered for when the client
+//! goes on: [`super::continuations`]), or after `max_rounds`, when one last turn is asked for that may not call anything.
+
+mod assembly;
+mod concurrently;
+mod conversation;
+mod plan;
+mod run;
+mod usage;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::catalogue::Tool;
+use super::continuations::Continuations;
 use super::execute::{Called, Caller};
 use super::openai::ApiError;
 use super::upstream::Models;
+
+pub(crate) use plan::Tools;
 
 /// What a request to a model is made of, whichever API it came by.
 #[derive(Debug)]
@@ -106,10 +122,19 @@ pub(crate) struct Finished {
     pub(crate) finish_reason: String,
     /// Summed over the rounds; `None` when no round told.
     pub(crate) usage: Option<Value>,
-    /// The last answer without `choices` and `usage`: `id`, `created`, `model` and whatever else.
+    /// The last answer without `choices`, `usage` and `object`: `id`, `created`, `model` and whatever else.
     pub(crate) rest: Map<String, Value>,
+    /// Its choice without `index`, `message` and `finish_reason`: `logprobs` and whatever else.
+    pub(crate) choice: Map<String, Value>,
     /// The conversation with everything that was added to it, the last turn included.
     pub(crate) messages: Vec<Value>,
+}
+
+/// When a request has to be done with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    at: Instant,
+    after: Duration,
 }
 
 /// What the loop needs of the gateway.
@@ -123,21 +148,41 @@ pub(crate) struct Rounds<'a> {
     pub(crate) max_rounds: u32,
     /// Bytes of one tool's result that the model gets.
     pub(crate) max_result: usize,
+    /// When the loop has to be over.
+    pub(crate) deadline: Deadline,
+    /// What was added to earlier conversations, and is to this one.
+    pub(crate) continuations: &'a Continuations,
+    /// [`super::access::Access::key`]: whose conversations they are.
+    pub(crate) key: &'a str,
 }
 
-impl Rounds<'_> {
-    /// Runs the loop to its end. Whoever wants to follow gets the events; when nobody reads them any more, the loop ends.
-    ///
-    /// # Errors
-    /// The provider's, as [`Models::answer`] has them.
-    ///
-    /// # Cancel safety
-    /// Dropping the future ends the model's answer and cancels the calls under way.
-    pub(crate) async fn run(
-        &self,
-        _request: Request,
-        _events: Option<&mpsc::Sender<Event>>,
-    ) -> Result<Finished, ApiError> {
-        Err(ApiError::not_found("model_not_found", "no such model"))
+impl Deadline {
+    /// `after` from now, the value of `deadline`.
+    pub(crate) fn new(after: Duration) -> Deadline {
+        Deadline {
+            at: Instant::now() + after,
+            after,
+        }
+    }
+
+    fn over(&self) -> ApiError {
+        ApiError::deadline(format!(
+            "the request wasn't done after {:?}, model and tools together; ask for less, or raise `deadline` in the \
+             `gateway` section",
+            self.after
+        ))
+    }
+}
+
+impl Request {
+    /// The tools that the model knows, by name.
+    pub(crate) fn tools(&self) -> Tools {
+        Tools::new(&self.own_tools, &self.offered)
+    }
+}
+
+impl Call {
+    fn is_handed_back(&self) -> bool {
+        matches!(self.kind, CallKind::Clients | CallKind::Approval(_))
     }
 }

@@ -5,7 +5,8 @@ mod models;
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use serde_json::json;
@@ -13,6 +14,7 @@ use serde_json::json;
 use super::Gateway;
 use super::access::Access;
 use super::openai::ApiError;
+use crate::metrics;
 use crate::transport::{Front, Guard, Reject, catalogue, health, media};
 
 /// All routes; those of the OpenAI API also without `/v1`.
@@ -26,7 +28,8 @@ pub(super) fn router(gateway: Gateway) -> Router {
         .route("/", any(root))
         .route("/health", any(ready))
         .route("/ready", any(ready))
-        .route("/live", any(live));
+        .route("/live", any(live))
+        .route("/metrics", any(numbers));
     for prefix in ["", "/v1"] {
         router = router
             .route(&format!("{prefix}/models"), any(all_models))
@@ -165,6 +168,16 @@ async fn ready(State(gateway): State<Gateway>, request: Request) -> Response {
             axum::Json(json!({ "healthy": ready, "servers": servers })),
         )
             .into_response()
+    }))
+}
+
+/// The gateway's own numbers.
+async fn numbers(State(gateway): State<Gateway>, request: Request) -> Response {
+    finish(gateway.admit(&request, READ).map(|_| {
+        let mut response = gateway.metrics.render_gateway().into_response();
+        let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
     }))
 }
 

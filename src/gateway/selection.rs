@@ -7,7 +7,6 @@
 
 mod entry;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -36,7 +35,7 @@ pub(crate) struct Selection {
 pub(crate) struct Label {
     /// Its `server_label`; the name of its server when it has none.
     pub(crate) server_label: String,
-    /// The names of its servers, all that are offered when the entry names none.
+    /// The names of its servers, all that are granted when the entry names none.
     pub(crate) servers: Vec<Arc<str>>,
     /// Its tools. One that an earlier entry has too is offered as that one says.
     pub(crate) tools: Vec<Offered>,
@@ -146,13 +145,10 @@ fn label(
     let servers: Vec<Arc<str>> = match &chosen {
         Some(names) => names.iter().map(|name| Arc::from(name.as_str())).collect(),
         None => {
-            let mut seen = Vec::<Arc<str>>::new();
-            for tool in &tools {
-                if !seen.contains(&tool.tool.server) {
-                    seen.push(Arc::clone(&tool.tool.server));
-                }
-            }
-            seen
+            let all = snapshot.servers().iter().map(|server| &server.name);
+            all.filter(|name| access.allows_server(name))
+                .cloned()
+                .collect()
         }
     };
     let server_label = match &entry.server_label {
@@ -174,15 +170,7 @@ fn offered(tool: &Arc<Tool>, needs_approval: bool) -> Offered {
 }
 
 fn naming_known(mut error: ApiError, snapshot: &Snapshot, access: &Access) -> ApiError {
-    let known: BTreeSet<&str> = snapshot.tools(access).map(|tool| &*tool.server).collect();
-    let known: Vec<&str> = known.into_iter().collect();
-    if known.is_empty() {
-        error
-            .message
-            .push_str("; no server offers tools at the moment");
-    } else {
-        error.message.push_str("; servers with tools are ");
-        error.message.push_str(&known.join(", "));
-    }
+    error.message.push_str("; there are ");
+    error.message.push_str(&access.names(snapshot));
     error
 }

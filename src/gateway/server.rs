@@ -6,17 +6,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
+use serde_json::json;
 use tokio::sync::watch;
 
+use super::remote::{self, Remote};
 use crate::bridge::{self, Bridge, Mailbox, Part, Status, Transport};
 use crate::config::{Isolation, Secret};
 use crate::jsonrpc::{ErrorObject, Message, code, member, string_value};
 
-/// A server: one of our bridges. Clones are the same.
+/// A server. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) enum Server {
     /// A bridge of this program, spoken with in process.
     Bridge(Bridge),
+    /// A server that others run.
+    Remote(Remote),
 }
 
 /// A session with a server. Dropping it cancels its calls.
@@ -24,6 +28,8 @@ pub(crate) enum Server {
 pub(crate) enum Link {
     /// With a bridge.
     Bridge(bridge::Session),
+    /// With a remote server.
+    Remote(remote::Session),
 }
 
 /// Whether a server can be asked.
@@ -44,6 +50,8 @@ pub(crate) enum Health {
 pub(crate) enum Watcher {
     /// Of a bridge.
     Bridge(watch::Receiver<Status>),
+    /// Of a remote server.
+    Remote(watch::Receiver<remote::Standing>),
 }
 
 /// How a session stands in a client's conversation with several servers.
@@ -60,6 +68,7 @@ impl Server {
     pub(crate) fn name(&self) -> &str {
         match self {
             Server::Bridge(bridge) => bridge.name(),
+            Server::Remote(remote) => remote.name(),
         }
     }
 
@@ -67,6 +76,8 @@ impl Server {
     pub(crate) fn is(&self, other: &Server) -> bool {
         match (self, other) {
             (Server::Bridge(one), Server::Bridge(other)) => one.is(other),
+            (Server::Remote(one), Server::Remote(other)) => one.is(other),
+            _ => false,
         }
     }
 
@@ -74,6 +85,7 @@ impl Server {
     pub(crate) fn aliases(&self) -> Vec<String> {
         match self {
             Server::Bridge(bridge) => bridge.settings().aliases.clone(),
+            Server::Remote(remote) => remote.settings().aliases.clone(),
         }
     }
 
@@ -81,6 +93,7 @@ impl Server {
     pub(crate) fn description(&self) -> Option<String> {
         match self {
             Server::Bridge(bridge) => bridge.settings().description.clone(),
+            Server::Remote(remote) => remote.settings().description.clone(),
         }
     }
 
@@ -88,6 +101,7 @@ impl Server {
     pub(crate) fn watch(&self) -> Watcher {
         match self {
             Server::Bridge(bridge) => Watcher::Bridge(bridge.watch()),
+            Server::Remote(remote) => Watcher::Remote(remote.watch()),
         }
     }
 
@@ -95,6 +109,7 @@ impl Server {
     pub(crate) fn open_own(&self, outlet: Arc<Mailbox>) -> Link {
         match self {
             Server::Bridge(bridge) => Link::Bridge(bridge.open_own(outlet)),
+            Server::Remote(remote) => Link::Remote(remote.open(outlet, Vec::new())),
         }
     }
 
@@ -104,11 +119,29 @@ impl Server {
             Server::Bridge(bridge) => {
                 let part = Part {
                     asks_above: place.asks_above,
-                    keeps_lists: true,
                     env: variables(&bridge.settings().headers_to_env, &place.headers),
                 };
                 Link::Bridge(bridge.open_part(Transport::Gateway, outlet, part))
             }
+            Server::Remote(remote) => Link::Remote(remote.open(outlet, place.headers.clone())),
+        }
+    }
+
+    /// What it promises and says of itself, where that is known without asking: the members of an initialize result.
+    pub(crate) fn handshake(&self) -> Option<Bytes> {
+        let Server::Remote(remote) = self else {
+            return None;
+        };
+        match &*remote.watch().borrow() {
+            remote::Standing::Ready {
+                capabilities,
+                instructions,
+                ..
+            } => {
+                let known = json!({ "capabilities": capabilities, "instructions": instructions });
+                Some(known.to_string().into())
+            }
+            _ => None,
         }
     }
 
@@ -120,6 +153,8 @@ impl Server {
                 settings.isolation == Isolation::Session
                     || !variables(&settings.headers_to_env, &place.headers).is_empty()
             }
+            // Its own client shakes hands.
+            Server::Remote(_) => false,
         }
     }
 }
@@ -129,6 +164,7 @@ impl Link {
     pub(crate) fn send(&self, message: Message, address: &Arc<Mailbox>) {
         match self {
             Link::Bridge(session) => session.send(message, address),
+            Link::Remote(session) => session.send(message, address),
         }
     }
 
@@ -136,6 +172,7 @@ impl Link {
     pub(crate) fn is_over(&self) -> bool {
         match self {
             Link::Bridge(session) => session.is_over(),
+            Link::Remote(session) => session.is_over(),
         }
     }
 }
@@ -145,6 +182,7 @@ impl Watcher {
     pub(crate) fn now(&mut self) -> Health {
         match self {
             Watcher::Bridge(status) => health_of(&status.borrow_and_update()),
+            Watcher::Remote(standing) => health_of_remote(&standing.borrow_and_update()),
         }
     }
 
@@ -153,13 +191,13 @@ impl Watcher {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn changed(&mut self) {
-        match self {
-            Watcher::Bridge(status) => {
-                if status.changed().await.is_err() {
-                    // The last word stays: there is nothing more to wait for.
-                    std::future::pending::<()>().await;
-                }
-            }
+        let changed = match self {
+            Watcher::Bridge(status) => status.changed().await,
+            Watcher::Remote(standing) => standing.changed().await,
+        };
+        if changed.is_err() {
+            // The last word stays: there is nothing more to wait for.
+            std::future::pending::<()>().await;
         }
     }
 
@@ -190,6 +228,16 @@ fn health_of(status: &Status) -> Health {
     });
     let label = status.phase.label();
     Health::Down(why.map_or_else(|| label.to_owned(), |why| format!("{label}: {why}")))
+}
+
+fn health_of_remote(standing: &remote::Standing) -> Health {
+    match standing {
+        remote::Standing::Connecting => Health::Starting,
+        remote::Standing::Ready { generation, .. } => Health::Ready(*generation),
+        remote::Standing::Down { reason } => Health::Down(reason.clone()),
+        remote::Standing::Unavailable { cure } => Health::Down(format!("unavailable: {cure}")),
+        remote::Standing::Stopped => Health::Gone,
+    }
 }
 
 /// The variables that a client's headers become.

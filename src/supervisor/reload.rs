@@ -91,7 +91,7 @@ impl Supervisor {
 
     /// The gateway takes over its settings and the bridges there are; without a section it ends.
     fn change_gateway(&mut self, old: &Config, settings: Option<config::Gateway>) -> bool {
-        let changed = old.gateway != settings;
+        let changed = old.gateway != settings || old.remotes != self.config.remotes;
         let bridges = self.bridges.iter().map(|running| running.bridge.clone());
         let bridges = bridges.collect();
         match (self.gateway.take(), settings) {
@@ -117,7 +117,8 @@ impl Supervisor {
                     .gateway
                     .as_ref()
                     .is_some_and(|old| old.listen != settings.listen);
-                front.gateway.reconfigure(settings, bridges);
+                let remotes = self.config.remotes.clone();
+                front.gateway.reconfigure(settings, bridges, remotes);
                 if moved {
                     let new = self.open_gateway(&front.gateway, Port::wanted_soon);
                     front.port.close();

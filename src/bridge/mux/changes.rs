@@ -39,7 +39,7 @@ impl<A: Clone> Mux<A> {
         self.changes_due = None;
         for seat in self.seats.values_mut() {
             // A session that was never answered knows no list.
-            let Some(last_answer) = seat.last_answer.filter(|_| !seat.keeps_lists) else {
+            let Some(last_answer) = seat.last_answer else {
                 continue;
             };
             for (untold, changed) in seat.untold.lists.iter_mut().zip(changed) {

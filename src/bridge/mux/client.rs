@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::subscriptions::MAX_URI;
 use super::{
-    Call, LONGEST_REQUEST, MAX_IN_FLIGHT_PER_SESSION, Mux, Output, Service, SessionKey, Then,
-    cancel_at_server, over, shown,
+    Call, LONGEST_REQUEST, MAX_IN_FLIGHT_PER_SESSION, MAX_URI, Mux, Output, Service, SessionKey,
+    Then, cancel_at_server, over, shown,
 };
 use crate::bridge::handshake::{Handshake, offered_version};
 use crate::bridge::mailbox::{DeliveryKind, Refusal};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::SessionKey;
 
 /// Bytes of a URI that can be subscribed to; it is kept as long as the subscription.
-pub(super) const MAX_URI: usize = 4096;
+pub(crate) const MAX_URI: usize = 4096;
 /// URIs that one session may be subscribed to.
 const MAX_PER_SESSION: usize = 1000;
 /// URIs that all sessions of an instance together may be subscribed to.
@@ -17,7 +17,7 @@ const MAX_IN_ALL: usize = 10_000;
 
 /// The subscriptions of one instance.
 #[derive(Debug, Default)]
-pub(super) struct Subscriptions {
+pub(crate) struct Subscriptions {
     uris: HashMap<Arc<str>, Resource>,
     sessions: HashMap<SessionKey, HashSet<Arc<str>>>,
 }
@@ -42,7 +42,7 @@ impl Subscriptions {
     ///
     /// # Errors
     /// The limit that is reached, in words.
-    pub(super) fn admits(&self, session: SessionKey, uri: &str) -> Result<(), String> {
+    pub(crate) fn admits(&self, session: SessionKey, uri: &str) -> Result<(), String> {
         let own = self.sessions.get(&session);
         if own.is_some_and(|own| own.contains(uri)) {
             return Ok(());
@@ -61,7 +61,7 @@ impl Subscriptions {
     }
 
     /// Lets `session` share a subscription that the server has granted; false when there is none.
-    pub(super) fn join(&mut self, session: SessionKey, uri: &Arc<str>) -> bool {
+    pub(crate) fn join(&mut self, session: SessionKey, uri: &Arc<str>) -> bool {
         let Some(resource) = self.uris.get_mut(uri) else {
             return false;
         };
@@ -74,7 +74,7 @@ impl Subscriptions {
     }
 
     /// The request `k` of `session` is on its way.
-    pub(super) fn asked(&mut self, session: SessionKey, uri: &Arc<str>, k: u64) {
+    pub(crate) fn asked(&mut self, session: SessionKey, uri: &Arc<str>, k: u64) {
         let resource = self.uris.entry(uri.clone()).or_default();
         let nothing = || Hold::Asked(Vec::new());
         if let Hold::Asked(by) = resource.holders.entry(session).or_insert_with(nothing) {
@@ -88,7 +88,7 @@ impl Subscriptions {
     }
 
     /// The server said yes to request `k`. A session that has given the subscription up since has none all the same.
-    pub(super) fn granted(&mut self, session: SessionKey, uri: &str, k: u64) {
+    pub(crate) fn granted(&mut self, session: SessionKey, uri: &str, k: u64) {
         if let Some(resource) = self.uris.get_mut(uri) {
             resource.perhaps_live = true;
             if let Some(hold) = resource.holders.get_mut(&session)
@@ -101,7 +101,7 @@ impl Subscriptions {
 
     /// The server said no to request `k`. Returns whether it is to be told that nobody is subscribed any more.
     #[must_use]
-    pub(super) fn refused(&mut self, session: SessionKey, uri: &str, k: u64) -> bool {
+    pub(crate) fn refused(&mut self, session: SessionKey, uri: &str, k: u64) -> bool {
         let resource = self.uris.get(uri);
         let live = resource.is_some_and(|resource| resource.perhaps_live);
         self.forget(session, uri, k) && live
@@ -110,7 +110,7 @@ impl Subscriptions {
     /// Request `k` was given up, and what the server makes of it will not be known. Returns whether the server is to be
     /// told that nobody is subscribed.
     #[must_use]
-    pub(super) fn given_up(&mut self, session: SessionKey, uri: &str, k: u64) -> bool {
+    pub(crate) fn given_up(&mut self, session: SessionKey, uri: &str, k: u64) -> bool {
         if let Some(resource) = self.uris.get_mut(uri) {
             resource.perhaps_live = true;
         }
@@ -132,7 +132,7 @@ impl Subscriptions {
 
     /// `session` gives its subscription up. Returns whether nobody else has one, so that the server is to be told.
     #[must_use]
-    pub(super) fn leave(&mut self, session: SessionKey, uri: &str) -> bool {
+    pub(crate) fn leave(&mut self, session: SessionKey, uri: &str) -> bool {
         self.remove(session, uri) || !self.uris.contains_key(uri)
     }
 
@@ -156,7 +156,7 @@ impl Subscriptions {
 
     /// `session` is over. Returns the URIs that nobody is subscribed to any more.
     #[must_use]
-    pub(super) fn close(&mut self, session: SessionKey) -> Vec<Arc<str>> {
+    pub(crate) fn close(&mut self, session: SessionKey) -> Vec<Arc<str>> {
         let own = self.sessions.remove(&session).unwrap_or_default();
         own.into_iter()
             .filter(|uri| self.remove(session, uri))
@@ -164,7 +164,7 @@ impl Subscriptions {
     }
 
     /// The server is gone, and with it the requests that were on their way.
-    pub(super) fn generation_ended(&mut self) {
+    pub(crate) fn generation_ended(&mut self) {
         for (uri, resource) in &mut self.uris {
             resource.perhaps_live = false;
             resource.holders.retain(|session, hold| {
@@ -180,14 +180,22 @@ impl Subscriptions {
     }
 
     /// Every URI, for the next generation.
-    pub(super) fn uris(&self) -> Vec<Arc<str>> {
+    pub(crate) fn uris(&self) -> Vec<Arc<str>> {
         self.uris.keys().cloned().collect()
+    }
+
+    /// The URIs that the server has said yes to.
+    pub(crate) fn granted_uris(&self) -> Vec<Arc<str>> {
+        let granted =
+            |resource: &Resource| resource.holders.values().any(|hold| *hold == Hold::Granted);
+        let uris = self.uris.iter().filter(|(_, resource)| granted(resource));
+        uris.map(|(uri, _)| uri.clone()).collect()
     }
 
     /// The sessions to be told of an update of `uri`: its subscribers, or when there are none those of the nearest
     /// resource above it (an update "might be a sub-resource of the one that the client actually subscribed to", MCP
     /// 2025-11-25, schema).
-    pub(super) fn subscribers(&self, uri: &str) -> impl Iterator<Item = SessionKey> {
+    pub(crate) fn subscribers(&self, uri: &str) -> impl Iterator<Item = SessionKey> {
         self.nearest(uri).into_iter().flat_map(|resource| {
             let granted = |(session, hold): (&SessionKey, &Hold)| {
                 (*hold == Hold::Granted).then_some(*session)

@@ -126,8 +126,8 @@ impl Talk {
         answers::result(address, id, &result);
     }
 
-    /// Tells the client of changed lists from now on. Changes of the servers' own sessions don't reach it, because it would
-    /// ask again before the catalogue has them.
+    /// Tells the client of changed lists from now on. What servers say of changes doesn't reach it, because it would ask
+    /// again before the catalogue has them.
     fn tell_changes(&self) {
         let mut snapshots = self.core.catalogue.watch();
         let mut told = snapshots.borrow_and_update().clone();
@@ -319,6 +319,8 @@ impl Talk {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     delivery = reader.next() => match delivery {
+                        // Changes are told when the catalogue has them.
+                        Some(delivery) if is_change(&delivery) => {}
                         Some(delivery) => drop(to.push(delivery)),
                         None => return,
                     },
@@ -446,6 +448,14 @@ fn completed(message: &Message, snapshot: &Snapshot, access: &Access) -> Option<
     };
     let original = serde_json::Value::from(&*prompt.original).to_string();
     Some((prompt.server.clone(), Some((span, original))))
+}
+
+fn is_change(delivery: &Delivery) -> bool {
+    delivery.kind == DeliveryKind::Notification
+        && Message::parse(delivery.body.clone().into_bytes()).is_ok_and(|message| {
+            let notification = ServerNotification::of(&message.method());
+            matches!(notification, ServerNotification::ListChanged(_))
+        })
 }
 
 /// How the call ended, by its last delivery.

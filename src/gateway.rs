@@ -26,6 +26,7 @@ mod routes;
 mod selection;
 mod server;
 mod stream;
+mod tally;
 mod upstream;
 
 use std::sync::Arc;
@@ -129,7 +130,7 @@ impl Gateway {
         for remote in known {
             remote.stop();
         }
-        if self.core.force().settings != settings {
+        if *self.core.force().settings != settings {
             self.core.set_force(Force::new(settings));
         }
     }

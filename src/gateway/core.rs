@@ -11,7 +11,9 @@ use tokio_util::task::TaskTracker;
 use super::access::{Access, Denied, Keys};
 use super::audit::Audit;
 use super::catalogue::{Catalogue, Snapshot};
+use super::continuations::Continuations;
 use super::execute::Caller;
+use super::tally::Tally;
 use super::upstream::Models;
 use crate::bridge::Budget;
 use crate::config;
@@ -31,6 +33,8 @@ pub(crate) struct Core {
     pub(crate) tasks: TaskTracker,
     /// Ends what is still under way.
     pub(crate) stop: CancellationToken,
+    /// What earlier conversations are to be reminded of.
+    pub(crate) continuations: Arc<Continuations>,
     draining: AtomicBool,
 }
 
@@ -38,7 +42,7 @@ pub(crate) struct Core {
 #[derive(Debug)]
 pub(crate) struct Force {
     /// The `gateway` section.
-    pub(crate) settings: config::Gateway,
+    pub(crate) settings: Arc<config::Gateway>,
     /// Its keys.
     pub(crate) keys: Keys,
     /// Its models.
@@ -50,7 +54,7 @@ impl Force {
         Arc::new(Force {
             keys: Keys::new(&settings),
             models: Arc::new(Models::new(&settings)),
-            settings,
+            settings: Arc::new(settings),
         })
     }
 }
@@ -71,6 +75,7 @@ impl Core {
             budget,
             tasks,
             stop,
+            continuations: Arc::default(),
             draining: AtomicBool::new(false),
         }
     }
@@ -107,12 +112,14 @@ impl Core {
         }
     }
 
-    /// Who calls tools for a request for `model`.
-    pub(crate) fn caller(&self, access: &Arc<Access>, model: &str) -> Caller {
+    /// Who calls tools for a request to `model` by this API.
+    pub(crate) fn caller(&self, access: &Arc<Access>, api: &'static str, model: &str) -> Caller {
+        let audit = self.audit(model);
         Caller::new(
             self.catalogue.clone(),
             access.clone(),
-            self.audit(model),
+            Tally::new(self.metrics.clone(), api, audit.model.clone()),
+            audit,
             self.force().settings.tool_timeout,
         )
     }

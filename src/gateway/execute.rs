@@ -12,6 +12,7 @@ use super::access::Access;
 use super::audit::{Audit, Outcome};
 use super::catalogue::{Catalogue, Tool};
 use super::server::{Asking, Place};
+use super::tally::Tally;
 use crate::bridge::Mailbox;
 use crate::jsonrpc::ErrorObject;
 
@@ -21,6 +22,8 @@ pub(crate) struct Caller {
     catalogue: Arc<Catalogue>,
     access: Arc<Access>,
     audit: Audit,
+    /// The numbers of the request.
+    pub(crate) tally: Tally,
     /// `tool_timeout`.
     patience: Duration,
     sessions: Mutex<HashMap<Arc<str>, Arc<Opened>>>,
@@ -62,12 +65,14 @@ impl Caller {
     pub(crate) fn new(
         catalogue: Arc<Catalogue>,
         access: Arc<Access>,
+        tally: Tally,
         audit: Audit,
         patience: Duration,
     ) -> Caller {
         Caller {
             catalogue,
             access,
+            tally,
             audit,
             patience,
             sessions: Mutex::default(),

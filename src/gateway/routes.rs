@@ -3,19 +3,25 @@
 
 mod models;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use bytes::Bytes;
 use serde_json::json;
 
 use super::Gateway;
 use super::access::Access;
+use super::chat::{self, Chat};
 use super::openai::ApiError;
+use crate::jsonrpc::{member, string_value};
 use crate::metrics;
-use crate::transport::{Front, Guard, Reject, catalogue, health, media};
+use crate::transport::{Front, Guard, Reject, body, catalogue, health, media};
 
 /// All routes; those of the OpenAI API also without `/v1`.
 pub(super) fn router(gateway: Gateway) -> Router {
@@ -32,10 +38,17 @@ pub(super) fn router(gateway: Gateway) -> Router {
         .route("/metrics", any(numbers));
     for prefix in ["", "/v1"] {
         router = router
+            .route(&format!("{prefix}/chat/completions"), any(chat))
             .route(&format!("{prefix}/models"), any(all_models))
             .route(&format!("{prefix}/models/{{*id}}"), any(one_model));
     }
     router.fallback(unknown).with_state(gateway)
+}
+
+/// A request to a model, read.
+struct Asked {
+    chat: Chat,
+    body: Bytes,
 }
 
 const READ: &str = "GET, HEAD";
@@ -62,16 +75,48 @@ impl Gateway {
         Ok(self.core.access(request.headers())?)
     }
 
+    /// Reads a request to a model, and puts together what it is served with.
+    async fn asked(&self, request: Request, api: &'static str) -> Result<Asked, ApiError> {
+        let access = Arc::new(self.admit_api(&request, "POST")?);
+        if self.core.is_draining() {
+            let text = "the gateway is shutting down";
+            return Err(ApiError::unavailable(text, Duration::from_secs(5)));
+        }
+        let force = self.core.force();
+        let (head, body) = request.into_parts();
+        if !media::is_json(&head.headers) {
+            let text = "the Content-Type must be application/json";
+            return Err(
+                ApiError::invalid("headers", text).with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+            );
+        }
+        let body = body::read(&head.headers, body, force.settings.max_body)
+            .await
+            .map_err(|reject| of_reject(&reject))?;
+        let model = member(&body, "model").map(|span| span.of(&body));
+        let model = model.and_then(string_value).unwrap_or_default();
+        let chat = Chat {
+            models: force.models.clone(),
+            snapshot: self.core.snapshot(),
+            caller: self.core.caller(&access, api, &model),
+            access,
+            continuations: self.core.continuations.clone(),
+            settings: force.settings.clone(),
+            tasks: self.core.tasks.clone(),
+            stop: self.core.stop.clone(),
+        };
+        drop(model);
+        Ok(Asked { chat, body })
+    }
+
     /// Checks place, method and key of a request to the OpenAI API.
     pub(super) fn admit_api(
         &self,
         request: &Request,
         methods: &'static str,
     ) -> Result<Access, ApiError> {
-        self.place(request, methods).map_err(|reject| {
-            let text = reject.to_string();
-            ApiError::invalid("headers", text).with_status(reject.status())
-        })?;
+        self.place(request, methods)
+            .map_err(|reject| of_reject(&reject))?;
         Ok(self.core.access(request.headers())?)
     }
 }
@@ -124,6 +169,14 @@ async fn tools(State(gateway): State<Gateway>, request: Request) -> Response {
             .collect();
         catalogue::response(&tools, request.headers())
     }))
+}
+
+async fn chat(State(gateway): State<Gateway>, request: Request) -> Response {
+    let outcome = match gateway.asked(request, "chat").await {
+        Ok(asked) => chat::serve(asked.chat, &asked.body).await,
+        Err(error) => Err(error),
+    };
+    outcome.unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn all_models(State(gateway): State<Gateway>, request: Request) -> Response {
@@ -196,6 +249,10 @@ async fn unknown(State(gateway): State<Gateway>, request: Request) -> Response {
         request.uri().path()
     );
     ApiError::not_found("unknown_url", text).into_response()
+}
+
+fn of_reject(reject: &Reject) -> ApiError {
+    ApiError::invalid("request", reject.to_string()).with_status(reject.status())
 }
 
 fn finish(outcome: Result<Response, Reject>) -> Response {

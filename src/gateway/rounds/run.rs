@@ -43,12 +43,17 @@ impl Rounds<'_> {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let tally = &self.caller.tally;
+        let finished = tokio::select! {
             biased;
-            finished = Box::pin(self.rounds(request, events)) => finished,
+            finished = Box::pin(self.rounds(request, events)) => finished.inspect(|_| tally.answered()),
             () = nobody_follows => Err(nobody_reads()),
             () = tokio::time::sleep_until(self.deadline.at) => Err(self.deadline.over()),
+        };
+        if let Err(error) = &finished {
+            tally.failed(error);
         }
+        finished
     }
 
     async fn rounds(&self, request: Request, events: Follower<'_>) -> Result<Finished, ApiError> {
@@ -71,6 +76,7 @@ impl Rounds<'_> {
                 conversation.call_no_more();
             }
             let mut answer = self.ask(&mut conversation, request.stream, events).await?;
+            self.caller.tally.turn(answer.usage.as_ref());
             usage::add(&mut usage, answer.usage.take());
             let turn = turn(&answer, &tools);
             tell(events, || Event::Turn(turn.clone())).await?;

@@ -21,6 +21,7 @@ mod names;
 mod offer;
 mod openai;
 mod remote;
+mod responses;
 mod rounds;
 mod routes;
 mod selection;
@@ -155,6 +156,11 @@ impl Gateway {
     /// Takes no new requests from now on.
     pub fn drain(&self) {
         self.core.drain();
+    }
+
+    /// Waits until no request to a model is being answered.
+    pub async fn finished(&self) {
+        self.core.finished().await;
     }
 
     /// Ends every session and every request under way.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -305,8 +305,9 @@ impl Supervisor {
             front.gateway.drain();
             front.port.close();
         }
+        let until = Instant::now() + drain;
         for running in &mut self.bridges {
-            running.bridge.drain(Instant::now() + drain);
+            running.bridge.drain(until);
             running.port.close();
         }
         let here = self.bridges.iter().map(|running| &running.bridge);
@@ -314,6 +315,10 @@ impl Supervisor {
         let ended = async {
             for bridge in &all {
                 bridge.stopped().await;
+            }
+            if let Some(front) = &self.gateway {
+                // Bounded by the drain: what is asked of a model may take its time.
+                let _late = timeout_at(until, front.gateway.finished()).await;
             }
         };
         tokio::select! {

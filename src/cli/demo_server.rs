@@ -258,6 +258,7 @@ impl<W: Write + Send> Server<W> {
                 "uptime_ms": u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
                 "calls": self.calls.load(Ordering::Relaxed),
             })),
+            "list_tool_schemas" => tool_result(&catalog::tool_schemas()),
             _ => return Err(refuse(INVALID_PARAMS, format!("no tool {name}"))),
         };
         Ok(Outcome::Result(result))

@@ -62,31 +62,15 @@ pub(crate) struct Chat {
 /// # Cancel safety
 /// Dropping the future ends the model's answer and cancels the calls under way.
 pub(crate) async fn serve(chat: Chat, body: &Bytes) -> Result<Response, ApiError> {
-    let body = Body::read(body)?;
-    if !chat.access.allows_model(&body.model) {
-        let message = format!("this key may not use the model `{}`", body.model);
-        return Err(ApiError::forbidden("model_not_allowed", message));
-    }
     let deadline = Deadline::new(chat.settings.deadline);
-    let selection = Selection::of(&body.tools, &chat.snapshot, &chat.access, Approval::Never)?;
-    let request = Request {
-        // `functions` are what tools were called before; providers refuse to have both
-        offered: if body.has_functions() {
-            Vec::new()
-        } else {
-            selection.offered
-        },
-        parameters: body.parameters,
-        messages: body.messages,
-        own_tools: selection.own_tools,
-        stream: body.stream,
-    };
-    if body.stream {
+    let read = chat.read(body);
+    let (request, wants_usage) = read.inspect_err(|error| chat.caller.tally.failed(error))?;
+    if request.stream {
         let (writer, reader) = stream::channel();
         let gone = writer.gone();
         chat.tasks.clone().spawn(async move {
             tokio::select! {
-                () = Box::pin(follow(&chat, deadline, request, body.wants_usage, writer)) => {}
+                () = Box::pin(follow(&chat, deadline, request, wants_usage, writer)) => {}
                 () = gone => {}
             }
         });
@@ -97,6 +81,29 @@ pub(crate) async fn serve(chat: Chat, body: &Bytes) -> Result<Response, ApiError
 }
 
 impl Chat {
+    /// What is asked of the model, and whether a stream is to end with the usage.
+    fn read(&self, body: &Bytes) -> Result<(Request, bool), ApiError> {
+        let body = Body::read(body)?;
+        if !self.access.allows_model(&body.model) {
+            let message = format!("this key may not use the model `{}`", body.model);
+            return Err(ApiError::forbidden("model_not_allowed", message));
+        }
+        let selection = Selection::of(&body.tools, &self.snapshot, &self.access, Approval::Never)?;
+        let request = Request {
+            // `functions` are what tools were called before; providers refuse to have both
+            offered: if body.has_functions() {
+                Vec::new()
+            } else {
+                selection.offered
+            },
+            parameters: body.parameters,
+            messages: body.messages,
+            own_tools: selection.own_tools,
+            stream: body.stream,
+        };
+        Ok((request, body.wants_usage))
+    }
+
     async fn run(
         &self,
         deadline: Deadline,

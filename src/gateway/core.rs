@@ -13,6 +13,7 @@ use super::audit::Audit;
 use super::catalogue::{Catalogue, Snapshot};
 use super::continuations::Continuations;
 use super::execute::Caller;
+use super::responses::Store;
 use super::tally::Tally;
 use super::upstream::Models;
 use crate::bridge::Budget;
@@ -35,6 +36,10 @@ pub(crate) struct Core {
     pub(crate) stop: CancellationToken,
     /// What earlier conversations are to be reminded of.
     pub(crate) continuations: Arc<Continuations>,
+    /// Requests to models that are being answered.
+    active: Arc<watch::Sender<usize>>,
+    /// Responses that clients may go on with.
+    pub(crate) responses: Arc<Store>,
     draining: AtomicBool,
 }
 
@@ -76,6 +81,8 @@ impl Core {
             tasks,
             stop,
             continuations: Arc::default(),
+            active: Arc::default(),
+            responses: Arc::default(),
             draining: AtomicBool::new(false),
         }
     }
@@ -118,7 +125,12 @@ impl Core {
         Caller::new(
             self.catalogue.clone(),
             access.clone(),
-            Tally::new(self.metrics.clone(), api, audit.model.clone()),
+            Tally::new(
+                self.metrics.clone(),
+                self.active.clone(),
+                api,
+                audit.model.clone(),
+            ),
             audit,
             self.force().settings.tool_timeout,
         )
@@ -127,6 +139,13 @@ impl Core {
     /// Takes no new requests from now on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// Waits until no request to a model is being answered.
+    pub(crate) async fn finished(&self) {
+        let mut active = self.active.subscribe();
+        // The sender is here, so this can't end in any other way.
+        let _none = active.wait_for(|active| *active == 0).await;
     }
 
     /// Whether it takes no new requests.

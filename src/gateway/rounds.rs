@@ -24,6 +24,7 @@ use super::execute::{Called, Caller};
 use super::openai::ApiError;
 use super::upstream::Models;
 
+pub(crate) use concurrently::concurrently;
 pub(crate) use plan::Tools;
 
 /// What a request to a model is made of, whichever API it came by.

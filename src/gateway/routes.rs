@@ -19,6 +19,7 @@ use super::Gateway;
 use super::access::Access;
 use super::chat::{self, Chat};
 use super::openai::ApiError;
+use super::responses;
 use crate::jsonrpc::{member, string_value};
 use crate::metrics;
 use crate::transport::{Front, Guard, Reject, body, catalogue, health, media};
@@ -39,6 +40,8 @@ pub(super) fn router(gateway: Gateway) -> Router {
     for prefix in ["", "/v1"] {
         router = router
             .route(&format!("{prefix}/chat/completions"), any(chat))
+            .route(&format!("{prefix}/responses"), any(responses))
+            .route(&format!("{prefix}/responses/{{id}}"), any(one_response))
             .route(&format!("{prefix}/models"), any(all_models))
             .route(&format!("{prefix}/models/{{*id}}"), any(one_model));
     }
@@ -176,6 +179,31 @@ async fn chat(State(gateway): State<Gateway>, request: Request) -> Response {
         Ok(asked) => chat::serve(asked.chat, &asked.body).await,
         Err(error) => Err(error),
     };
+    outcome.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn responses(State(gateway): State<Gateway>, request: Request) -> Response {
+    let outcome = match gateway.asked(request, "responses").await {
+        Ok(asked) => {
+            let store = &gateway.core.responses;
+            responses::serve(asked.chat, store, &asked.body).await
+        }
+        Err(error) => Err(error),
+    };
+    outcome.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn one_response(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    let access = gateway.admit_api(&request, "GET, HEAD, DELETE");
+    let store = &gateway.core.responses;
+    let outcome = access.and_then(|access| match *request.method() {
+        Method::DELETE => responses::delete(store, &access, &id),
+        _ => responses::retrieve(store, &access, &id),
+    });
     outcome.unwrap_or_else(IntoResponse::into_response)
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::openai::ApiError;
 use crate::metrics::GatewayMetrics;
@@ -14,17 +15,26 @@ pub(crate) struct Tally {
     api: &'static str,
     model: Arc<str>,
     outcome: Mutex<&'static str>,
+    active: Arc<watch::Sender<usize>>,
 }
 
 impl Tally {
-    /// A request to `model` by this API begins; until somebody says otherwise, its client will have gone away.
-    pub(crate) fn new(metrics: Arc<GatewayMetrics>, api: &'static str, model: Arc<str>) -> Tally {
+    /// A request to `model` by this API begins, one more of the `active` ones; until somebody says otherwise, its client will
+    /// have gone away.
+    pub(crate) fn new(
+        metrics: Arc<GatewayMetrics>,
+        active: Arc<watch::Sender<usize>>,
+        api: &'static str,
+        model: Arc<str>,
+    ) -> Tally {
         metrics.in_progress.inc();
+        active.send_modify(|active| *active += 1);
         Tally {
             metrics,
             api,
             model,
             outcome: Mutex::new("cancelled"),
+            active,
         }
     }
 
@@ -68,6 +78,7 @@ const UNKNOWN: &str = "unknown_model";
 impl Drop for Tally {
     fn drop(&mut self) {
         self.metrics.in_progress.dec();
+        self.active.send_modify(|active| *active -= 1);
         let outcome = *self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         let model = if outcome == UNKNOWN { "" } else { &self.model };
         self.metrics.request(self.api, model, outcome);

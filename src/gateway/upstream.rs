@@ -26,6 +26,7 @@ use tracing::warn;
 use self::endpoint::{Clients, Endpoint, Streamed};
 use self::failure::Failure;
 use self::listing::Listing;
+use self::mock::Mock;
 use self::pieces::Pieces;
 use self::regular::Identity;
 use self::stream::Wire;
@@ -54,7 +55,7 @@ struct Entry {
 
 #[derive(Debug)]
 enum Provider {
-    Mock,
+    Mock(Mock),
     One(Arc<Endpoint>),
     /// Every model that it lists.
     Every(Arc<Endpoint>, Arc<Listing>),
@@ -79,7 +80,7 @@ impl Models {
         let entries = settings.models.iter().map(|model| Entry {
             name: model.name.clone(),
             provider: match &model.provider {
-                config::Provider::Mock => Provider::Mock,
+                config::Provider::Mock => Provider::Mock(Mock::new(&settings.separator)),
                 config::Provider::OpenAi {
                     api_base,
                     api_key,
@@ -120,7 +121,7 @@ impl Models {
         for entry in &self.entries {
             let models = match &entry.provider {
                 Provider::Every(_, listing) => listing.models().await,
-                Provider::Mock | Provider::One(_) => {
+                Provider::Mock(_) | Provider::One(_) => {
                     let model = json!({ "id": entry.name, "object": "model", "created": self.created, "owned_by": "mcp-bridged" });
                     regular::object(model).map(|model| Arc::new(vec![model]))
                 }
@@ -236,8 +237,9 @@ impl Entry {
         name: &str,
         request: &Map<String, Value>,
     ) -> Result<Map<String, Value>, Failure> {
-        let Some(endpoint) = self.endpoint() else {
-            return Ok(mock::answer(request, name, unix_seconds()));
+        let endpoint = match &self.provider {
+            Provider::Mock(mock) => return Ok(mock.answer(request, name, unix_seconds())),
+            Provider::One(endpoint) | Provider::Every(endpoint, _) => endpoint,
         };
         let who = self.who(name, endpoint);
         let answer = endpoint.answer(&who, request).await?;
@@ -247,9 +249,12 @@ impl Entry {
     }
 
     async fn stream(&self, name: &str, request: &Map<String, Value>) -> Result<Chunks, Failure> {
-        let Some(endpoint) = self.endpoint() else {
-            let answer = mock::answer(request, name, unix_seconds());
-            return Ok(Chunks(Source::Ready(mock::chunks(&answer).into())));
+        let endpoint = match &self.provider {
+            Provider::Mock(mock) => {
+                let answer = mock.answer(request, name, unix_seconds());
+                return Ok(Chunks(Source::Ready(mock::chunks(&answer).into())));
+            }
+            Provider::One(endpoint) | Provider::Every(endpoint, _) => endpoint,
         };
         let who = self.who(name, endpoint);
         let source = match endpoint.stream(&who, request).await? {
@@ -271,13 +276,6 @@ impl Entry {
             }
         };
         Ok(Chunks(source))
-    }
-
-    fn endpoint(&self) -> Option<&Arc<Endpoint>> {
-        match &self.provider {
-            Provider::Mock => None,
-            Provider::One(endpoint) | Provider::Every(endpoint, _) => Some(endpoint),
-        }
     }
 
     fn who(&self, name: &str, endpoint: &Endpoint) -> String {

@@ -17,6 +17,7 @@ A small MCP server that lives inside mcp-bridged. Its tools:
 - `current_time`: the time in UTC
 - `count`: counts to n, with progress, and can be cancelled
 - `server_info`: process id, uptime and calls so far
+- `list_tool_schemas`: which arguments these tools take
 ";
 
 /// The result of `initialize`: the client's revision if this server speaks it, else the newest one.
@@ -120,7 +121,25 @@ pub(super) fn tools() -> Value {
             },
             "annotations": annotations(false),
         },
+        {
+            "name": "list_tool_schemas",
+            "title": "List tool schemas",
+            "description": "Lists this server's own tools with the JSON Schemas of their arguments.",
+            "inputSchema": {"type": "object", "properties": {}},
+            "annotations": annotations(true),
+        },
     ])
+}
+
+/// The schemas of all tools' arguments, by the tool's name.
+pub(super) fn tool_schemas() -> Value {
+    let tools = tools();
+    let tools = tools.as_array().into_iter().flatten();
+    let schema = |tool: &Value| {
+        let name = tool.get("name")?.as_str()?.to_owned();
+        Some((name, tool.get("inputSchema")?.clone()))
+    };
+    Value::Object(tools.filter_map(schema).collect())
 }
 
 /// Every tool here only reads; `idempotent` where equal arguments give equal results.

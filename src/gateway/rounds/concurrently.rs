@@ -8,7 +8,7 @@ use std::task::Poll;
 ///
 /// # Cancel safety
 /// Dropping the future drops all of them.
-pub(super) async fn concurrently<T>(
+pub(crate) async fn concurrently<T>(
     mut waiting: impl Iterator<Item = Pin<Box<dyn Future<Output = T> + Send + '_>>> + Send,
     at_once: usize,
 ) -> Vec<T>

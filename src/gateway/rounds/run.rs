@@ -47,7 +47,8 @@ impl Rounds<'_> {
         let finished = tokio::select! {
             biased;
             finished = Box::pin(self.rounds(request, events)) => finished.inspect(|_| tally.answered()),
-            () = nobody_follows => Err(nobody_reads()),
+            // not counted as an error: it is none
+            () = nobody_follows => return Err(nobody_reads()),
             () = tokio::time::sleep_until(self.deadline.at) => Err(self.deadline.over()),
         };
         if let Err(error) = &finished {
@@ -71,13 +72,15 @@ impl Rounds<'_> {
         let mut usage = None;
         let mut round = 0;
         loop {
-            let is_last = round >= self.max_rounds;
+            let mut is_last = round >= self.max_rounds;
             if is_last {
                 conversation.call_no_more();
             }
             let mut answer = self.ask(&mut conversation, request.stream, events).await?;
             self.caller.tally.turn(answer.usage.as_ref());
             usage::add(&mut usage, answer.usage.take());
+            // calls that a limit or a filter cut are not meant as they stand
+            is_last |= is_cut(&answer.finish_reason);
             let turn = turn(&answer, &tools);
             tell(events, || Event::Turn(turn.clone())).await?;
             let results = if is_last {
@@ -254,10 +257,14 @@ fn turn(answer: &Answer, tools: &Tools) -> Turn {
     }
 }
 
+fn is_cut(finish_reason: &str) -> bool {
+    matches!(finish_reason, "length" | "content_filter")
+}
+
 /// What stands for the results of a last turn that calls all the same.
 fn not_executed(calls: &[Call]) -> Vec<(Call, Content)> {
     let ours = calls.iter().filter(|call| !call.is_handed_back());
-    let words = "The tool was not called: there were too many rounds of calls before.";
+    let words = "The tool was not called: the turn was cut, or there were too many before it.";
     ours.map(|call| (call.clone(), in_words(words.to_owned())))
         .collect()
 }
@@ -293,6 +300,7 @@ fn finished(
 ) -> Finished {
     let mut message = answer.message;
     let finish_reason = match &*answer.finish_reason {
+        reason if is_cut(reason) => reason,
         _ if !handed_back.is_empty() => "tool_calls",
         // calls that nobody executes
         "tool_calls" => "stop",
@@ -353,6 +361,19 @@ mod tests {
                 "tool_calls": [{ "id": "a", "type": "function", "function": { "name": "theirs" }, "sign": "a" }],
             })
         );
+    }
+
+    #[test]
+    fn a_turn_that_was_cut_says_so() {
+        let own = [json!({ "type": "function", "function": { "name": "theirs" } })];
+        let turn = turn(&answer("length"), &Tools::new(&own, &[]));
+        let handed_back = turn
+            .calls
+            .into_iter()
+            .filter(Call::is_handed_back)
+            .collect();
+        let finished = finished(answer("length"), handed_back, None, Vec::new());
+        assert_eq!(finished.finish_reason, "length");
     }
 
     #[test]

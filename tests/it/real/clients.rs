@@ -55,7 +55,14 @@ fn demo_steps() -> Value {
 
 fn check_demo(facts: &Value) {
     let results = &facts["results"];
-    let tools = ["echo", "add", "current_time", "count", "server_info"];
+    let tools = [
+        "echo",
+        "add",
+        "current_time",
+        "count",
+        "server_info",
+        "list_tool_schemas",
+    ];
     assert_eq!(names(&results[0]), tools);
     assert_eq!(results[0][1]["annotations"]["readOnlyHint"], true);
     assert_eq!(results[1]["structuredContent"]["sum"], 42);
@@ -114,7 +121,7 @@ async fn rmcp_uses_the_demo_server() {
     let transport = StreamableHttpClientTransport::from_uri(served.target("http"));
     let client = within("rmcp's session", ().serve(transport)).await.unwrap();
     let tools = within("the tools", client.list_all_tools()).await.unwrap();
-    assert_eq!(tools.len(), 5);
+    assert_eq!(tools.len(), 6);
     let arguments = json!({"a": 1, "b": 2}).as_object().cloned().unwrap();
     let call = CallToolRequestParams::new("add").with_arguments(arguments);
     let result = within("the sum", client.call_tool(call)).await.unwrap();
@@ -141,7 +148,7 @@ async fn the_inspector_lists_and_calls() {
         };
         let listed = inspector(&["--method", "tools/list"]).await;
         let listed: Value = serde_json::from_str(&listed).unwrap();
-        assert_eq!(names(&listed["tools"]).len(), 5);
+        assert_eq!(names(&listed["tools"]).len(), 6);
         let called = inspector(&[
             "--method",
             "tools/call",

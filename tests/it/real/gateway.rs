@@ -8,8 +8,9 @@ use tokio::process::Command;
 
 use super::postgres::{self, Postgres};
 use super::{Installed, facts, script};
-use crate::harness::Daemon;
+use crate::harness::http::exchange;
 use crate::harness::model::Model;
+use crate::harness::{Daemon, Request, until};
 
 /// What clients of the gateway present.
 pub(super) const KEY: &str = "sk-of-the-gateway";
@@ -79,7 +80,7 @@ pub(super) fn demo() -> Value {
 }
 
 impl Gateway {
-    /// Starts a gateway over these bridges and waits until they are ready.
+    /// Starts a gateway over these bridges and waits until their tools are listed.
     pub(super) async fn start(bridges: &Value, model: Model) -> Self {
         Self::with_models(bridges, model, json!([])).await
     }
@@ -92,9 +93,13 @@ impl Gateway {
         let gateway = json!({"port": 0, "master_key": KEY, "model_list": models});
         let config = json!({"bridges": bridges, "gateway": gateway});
         let daemon = Daemon::start(&config.to_string()).await;
-        for name in bridges.as_object().unwrap().keys() {
-            daemon.until_ready(name).await;
-        }
+        let addr = daemon.gateway();
+        until("all tools in the catalogue", async || {
+            let health = exchange(addr, Request::get("/health")).await.json();
+            let mut servers = health["servers"].as_array().unwrap().iter();
+            servers.all(|server| server["tools"] != 0).then_some(())
+        })
+        .await;
         Self { daemon, model }
     }
 

@@ -9,6 +9,7 @@ use super::gateway::{
 use crate::harness::model::{Model, Turn};
 
 mod chat;
+mod responses;
 
 const NEEDED: [&str; 3] = [PYTHON, EVERYTHING, FILESYSTEM];
 const ANSWER: &str = "42, two legs, public";

@@ -67,12 +67,7 @@ impl Gateway {
         let removed = shared.stop.child_token();
         let start = |settings: config::Remote| {
             let settings = Arc::new(settings);
-            Remote::start(
-                settings,
-                &shared.tasks,
-                removed.child_token(),
-                budget.clone(),
-            )
+            Remote::start(settings, &shared.tasks, removed.child_token())
         };
         let remotes = remotes.into_iter().map(start).map(Server::Remote);
         let catalogue = Catalogue::new(
@@ -123,7 +118,6 @@ impl Gateway {
                     Arc::new(settings),
                     &self.core.tasks,
                     self.removed.child_token(),
-                    self.core.budget.clone(),
                 ),
             }));
         }

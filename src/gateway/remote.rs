@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::bridge::{Budget, Mailbox};
+use crate::bridge::Mailbox;
 use crate::config;
 use fault::Fault;
 use line::Line;
@@ -53,7 +53,6 @@ pub(crate) struct Remote(Arc<Inner>);
 struct Inner {
     line: Arc<Line>,
     standing: watch::Receiver<Standing>,
-    budget: Arc<Budget>,
 }
 
 /// Whether a remote server answers.
@@ -92,15 +91,10 @@ impl Remote {
         settings: Arc<config::Remote>,
         tasks: &TaskTracker,
         stop: CancellationToken,
-        budget: Arc<Budget>,
     ) -> Remote {
         let (sender, standing) = watch::channel(Standing::Connecting);
         let line = Line::start(settings, None, sender, tasks, stop.child_token());
-        Remote(Arc::new(Inner {
-            line,
-            standing,
-            budget,
-        }))
+        Remote(Arc::new(Inner { line, standing }))
     }
 
     /// Its configuration.
@@ -121,11 +115,6 @@ impl Remote {
     /// Whether it answers, or why not.
     pub(crate) fn watch(&self) -> watch::Receiver<Standing> {
         self.0.standing.clone()
-    }
-
-    /// What is queued for clients, over all bridges and remote servers.
-    pub(crate) fn budget(&self) -> &Arc<Budget> {
-        &self.0.budget
     }
 
     /// A new conversation; unsolicited notifications go to `outlet`. With `headers`, which are sent in the place of ours of

@@ -26,7 +26,7 @@ static CALLS: AtomicU64 = AtomicU64::new(1);
 pub(crate) struct Session {
     line: Arc<Line>,
     key: SessionKey,
-    outlet: Arc<Mailbox>,
+    pub(super) outlet: Arc<Mailbox>,
     in_flight: Arc<InFlight>,
     /// Ends its calls.
     over: CancellationToken,
@@ -76,11 +76,6 @@ impl Session {
     /// Whether the server will not be spoken with any more.
     pub(crate) fn is_over(&self) -> bool {
         self.line.is_stopped()
-    }
-
-    /// Where unsolicited notifications go.
-    pub(crate) fn outlet(&self) -> &Arc<Mailbox> {
-        &self.outlet
     }
 
     fn request(&self, message: Message, address: &Arc<Mailbox>) {

@@ -55,7 +55,7 @@ fn both(server: &Server) -> [config::Remote; 2] {
 
 fn start(settings: config::Remote) -> Remote {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    Remote::start(Arc::new(settings), &tasks, stop, Arc::default())
+    Remote::start(Arc::new(settings), &tasks, stop)
 }
 
 async fn ready(remote: &Remote) -> u64 {
@@ -91,8 +91,8 @@ impl Client {
     }
 
     fn with(remote: &Remote, headers: Vec<(HeaderName, HeaderValue)>) -> Client {
-        let address = Mailbox::new(remote.budget());
-        let outlet = Mailbox::new(remote.budget());
+        let address = Mailbox::new(&Arc::default());
+        let outlet = Mailbox::new(&Arc::default());
         Client {
             session: remote.open(outlet.clone(), headers),
             answers: address.reader(),
@@ -301,7 +301,7 @@ async fn the_server_hears_of_the_first_subscription_and_the_last_end() {
     assert_eq!(updated["params"]["uri"], "file:///a");
     drop(two.session);
     server.saw("resources/unsubscribe").await;
-    one.session.outlet().close();
+    one.session.outlet.close();
     while let Some(delivery) = soon(one.unasked.next()).await {
         assert_eq!(delivery.body.into_bytes(), changed, "it is not subscribed");
     }

@@ -3,9 +3,11 @@
 //! A mailbox is filled by the task that owns an instance and emptied by an HTTP response body. It is bounded: when a
 //! reader falls behind, its oldest notifications (and requests of the server) go first; answers are never dropped, because in-flight limits bound
 //! their number. All mailboxes together share one [`Budget`]. Several readers may wait on one mailbox (two GET streams
-//! of one session); each delivery goes to exactly one of them.
+//! of one session); each delivery goes to exactly one of them. A mailbox may stand before another one ([`Mailbox::before`]):
+//! then it keeps nothing itself.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
@@ -158,6 +160,19 @@ pub struct Mailbox {
     queue: Mutex<Queue>,
     budget: Arc<Budget>,
     answers: Option<Arc<Answers>>,
+    onward: Option<Onward>,
+}
+
+/// Where deliveries go at once, and what becomes of them on the way.
+struct Onward {
+    to: Arc<Mailbox>,
+    passage: Box<dyn Fn(Delivery) -> Option<Delivery> + Send + Sync>,
+}
+
+impl fmt::Debug for Onward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Onward").field(&self.to).finish()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -186,6 +201,24 @@ impl Mailbox {
             queue: Mutex::default(),
             budget: budget.clone(),
             answers: None,
+            onward: None,
+        })
+    }
+
+    /// One that stands before `to`: what is put into it is there at once, as `passage` gives it on, or not at all. Its own
+    /// end is not that of `to`. `passage` must not wait.
+    pub fn before(
+        to: &Arc<Mailbox>,
+        passage: impl Fn(Delivery) -> Option<Delivery> + Send + Sync + 'static,
+    ) -> Arc<Mailbox> {
+        Arc::new(Mailbox {
+            queue: Mutex::default(),
+            budget: to.budget.clone(),
+            answers: None,
+            onward: Some(Onward {
+                to: to.clone(),
+                passage: Box::new(passage),
+            }),
         })
     }
 
@@ -195,12 +228,19 @@ impl Mailbox {
             queue: Mutex::default(),
             budget: budget.clone(),
             answers: Some(answers.clone()),
+            onward: None,
         })
     }
 
     /// Puts a delivery at the end and wakes the readers. Returns how many deliveries were dropped for it, itself
     /// included; after [`Mailbox::close`] everything is dropped.
     pub fn push(&self, delivery: Delivery) -> usize {
+        if let Some(onward) = &self.onward
+            && !self.is_closed()
+        {
+            let delivery = (onward.passage)(delivery);
+            return delivery.map_or(0, |delivery| onward.to.push(delivery));
+        }
         if let Some(answers) = &self.answers
             && delivery.kind.ends_a_request()
         {
@@ -451,6 +491,24 @@ mod tests {
             (0, Some(Instant::now())),
             "also when nobody reads it"
         );
+    }
+
+    #[tokio::test]
+    async fn what_stands_before_another_mailbox_keeps_nothing() {
+        let behind = Mailbox::new(&Arc::default());
+        let before = Mailbox::before(&behind, |mut delivery| {
+            delivery.kind = DeliveryKind::Answer;
+            (delivery.body.len() > 1).then_some(delivery)
+        });
+        for text in ["one", "2", "three"] {
+            before.push(delivery(DeliveryKind::Notification, text));
+        }
+        assert_eq!((before.queued_bytes(), behind.queued_bytes()), (0, 8));
+        before.close();
+        before.push(delivery(DeliveryKind::Answer, "late"));
+        let first = behind.reader().next().await;
+        assert_eq!(first.map(|one| one.kind), Some(DeliveryKind::Answer));
+        assert_eq!(texts(&behind).await, ["three"]);
     }
 
     #[tokio::test]

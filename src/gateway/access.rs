@@ -13,7 +13,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::catalogue::{Snapshot, Tool};
 use super::openai::ApiError;
-use crate::config::{self, Secret, ToolFilter};
+use crate::config::{self, Secret, VirtualKey};
 
 const LITELLM_KEY: HeaderName = HeaderName::from_static("x-litellm-api-key");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -32,9 +32,9 @@ pub(crate) struct Keys {
 #[derive(Debug)]
 struct Grant {
     name: Arc<str>,
+    /// The key's entry in the configuration; everything is granted without one.
+    entry: Option<VirtualKey>,
     models: Option<GlobSet>,
-    servers: Option<Vec<String>>,
-    tools: ToolFilter,
 }
 
 /// What one request may do.
@@ -113,9 +113,8 @@ impl Keys {
         let everything = |name: &str| {
             Arc::new(Grant {
                 name: name.into(),
+                entry: None,
                 models: None,
-                servers: None,
-                tools: ToolFilter::default(),
             })
         };
         let master = settings
@@ -126,8 +125,7 @@ impl Keys {
             let grant = Grant {
                 name: key.name.as_str().into(),
                 models: key.models.as_deref().map(globs),
-                servers: key.servers.clone(),
-                tools: key.tools.clone(),
+                entry: Some(key.clone()),
             };
             (key.key.clone(), Arc::new(grant))
         });
@@ -144,7 +142,8 @@ impl Keys {
     /// [`Denied`].
     pub(crate) fn access(&self, headers: &HeaderMap, servers: &Snapshot) -> Result<Access, Denied> {
         let grant = self.grant(headers)?;
-        let granted: Option<Arc<[Arc<str>]>> = grant.servers.as_ref().map(|names| {
+        let named = grant.entry.as_ref().and_then(|key| key.servers.as_ref());
+        let granted: Option<Arc<[Arc<str>]>> = named.map(|names| {
             let known = names.iter().filter_map(|name| servers.server(name));
             known.cloned().collect()
         });
@@ -198,7 +197,8 @@ impl Access {
 
     /// Whether it may see and call this tool.
     pub(crate) fn allows_tool(&self, tool: &Tool) -> bool {
-        self.allows_server(&tool.server) && self.grant.tools.permits(&tool.name)
+        let key = self.grant.entry.as_ref();
+        self.allows_server(&tool.server) && key.is_none_or(|key| key.tools.permits(&tool.name))
     }
 
     /// Whether it may use the server of this name (not an alias).
@@ -215,9 +215,12 @@ impl Access {
         self.personal.get(server).cloned().unwrap_or_default()
     }
 
-    /// Whether `other` is a request of the same key with the same choice, which may go on with what this one began.
+    /// Whether `other` is a request of the same key, which still grants the same, so that it may go on with what this one
+    /// began.
     pub(crate) fn is_like(&self, other: &Access) -> bool {
         self.key == other.key
+            && self.grant.entry == other.grant.entry
+            && self.granted == other.granted
     }
 
     fn choice(
@@ -312,3 +315,6 @@ fn personal(headers: &HeaderMap, servers: &Snapshot) -> HashMap<Arc<str>, Header
     }
     personal
 }
+
+#[cfg(test)]
+mod tests;

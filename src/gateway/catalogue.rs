@@ -12,9 +12,10 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub(crate) use snapshot::{Snapshot, Standing, Tool};
+use snapshot::Source;
+pub(crate) use snapshot::{Snapshot, Tool};
 
-use super::offer::{self, Offer, Presence};
+use super::offer::{self, Offer};
 use super::remote::Remote;
 use super::server::Server;
 use crate::bridge::Budget;
@@ -25,7 +26,7 @@ use crate::config::ToolFilter;
 pub(crate) struct Catalogue {
     stalls: watch::Sender<Arc<[Stall]>>,
     rules: watch::Sender<Rules>,
-    snapshot: watch::Receiver<Arc<Snapshot>>,
+    snapshot: watch::Sender<Arc<Snapshot>>,
     tasks: TaskTracker,
     budget: Arc<Budget>,
     _stop: DropGuard,
@@ -56,12 +57,12 @@ impl Catalogue {
         budget: &Arc<Budget>,
         tasks: &TaskTracker,
     ) -> Catalogue {
-        let (published, snapshot) = watch::channel(Arc::default());
+        let snapshot = watch::Sender::default();
         let stop = CancellationToken::new();
         let catalogue = Catalogue {
             stalls: watch::Sender::new(Arc::from([])),
             rules: watch::Sender::new(rules),
-            snapshot,
+            snapshot: snapshot.clone(),
             tasks: tasks.clone(),
             budget: budget.clone(),
             _stop: stop.clone().drop_guard(),
@@ -71,7 +72,7 @@ impl Catalogue {
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = publish(stalls, rules, published) => {}
+                () = keep_published(stalls, rules, snapshot) => {}
             }
         });
         catalogue
@@ -84,7 +85,7 @@ impl Catalogue {
 
     /// To wait for another one.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
-        self.snapshot.clone()
+        self.snapshot.subscribe()
     }
 
     /// The remote servers behind it.
@@ -113,6 +114,12 @@ impl Catalogue {
         });
         let stalls: Arc<[Stall]> = stalls.collect();
         self.stalls.send_replace(stalls);
+        // At once, because the next request may name one of them.
+        publish(
+            &self.stalls.subscribe(),
+            &self.rules.subscribe(),
+            &self.snapshot,
+        );
     }
 
     /// Takes over other rules.
@@ -126,7 +133,7 @@ impl Catalogue {
 
     /// Waits until every server was asked once, or is known to be down.
     pub(crate) async fn settled(&self) {
-        let mut snapshot = self.snapshot.clone();
+        let mut snapshot = self.snapshot.subscribe();
         // An error means that the program is stopping.
         let _ended = snapshot.wait_for(|snapshot| snapshot.is_settled()).await;
     }
@@ -151,28 +158,45 @@ impl Catalogue {
 }
 
 /// Puts the offers together whenever something has changed.
-async fn publish(
+async fn keep_published(
     mut stalls: watch::Receiver<Arc<[Stall]>>,
     mut rules: watch::Receiver<Rules>,
-    published: watch::Sender<Arc<Snapshot>>,
+    snapshot: watch::Sender<Arc<Snapshot>>,
 ) {
     loop {
         let mut now: Vec<Stall> = stalls.borrow_and_update().to_vec();
-        let rule = rules.borrow_and_update().clone();
-        let offers: Vec<(Server, Offer)> = now
-            .iter_mut()
-            .map(|stall| {
-                (
-                    stall.server.clone(),
-                    stall.offer.borrow_and_update().clone(),
-                )
-            })
-            .collect();
-        published.send_replace(Arc::new(Snapshot::of(&offers, &rule)));
+        rules.mark_unchanged();
+        for stall in &mut now {
+            stall.offer.mark_unchanged();
+        }
+        publish(&stalls, &rules, &snapshot);
         tokio::select! {
             changed = stalls.changed() => if changed.is_err() { return },
             changed = rules.changed() => if changed.is_err() { return },
             () = any_changed(&mut now) => {}
+        }
+    }
+}
+
+fn publish(
+    stalls: &watch::Receiver<Arc<[Stall]>>,
+    rules: &watch::Receiver<Rules>,
+    snapshot: &watch::Sender<Arc<Snapshot>>,
+) {
+    // What is put together is read under the lock, so that an older state is never published after a newer one.
+    snapshot.send_modify(|snapshot| {
+        let sources: Vec<Source> = stalls.borrow().iter().map(Stall::source).collect();
+        *snapshot = Arc::new(Snapshot::of(&sources, &rules.borrow()));
+    });
+}
+
+impl Stall {
+    fn source(&self) -> Source {
+        Source {
+            name: self.server.name().into(),
+            aliases: self.server.aliases(),
+            description: self.server.description(),
+            offer: self.offer.borrow().clone(),
         }
     }
 }
@@ -202,24 +226,18 @@ async fn any_changed(stalls: &mut [Stall]) {
     .await;
 }
 
-impl Standing {
-    fn of(server: &Server, offer: &Offer, tools: usize) -> Standing {
-        Standing {
-            name: server.name().into(),
-            aliases: server.aliases(),
-            description: server.description(),
-            instructions: offer.listing.instructions.clone(),
-            presence: offer.presence.clone(),
-            tools,
-        }
-    }
-
-    /// Why it is not there; `None` when it is.
-    pub(crate) fn note(&self) -> Option<String> {
-        match &self.presence {
-            Presence::There => None,
-            Presence::Unknown => Some("starting".to_owned()),
-            Presence::Down(why) => Some(why.clone()),
-        }
-    }
+/// Servers of these names and aliases that offer nothing.
+#[cfg(test)]
+pub(crate) fn named(servers: &[(&str, &[&str])]) -> Snapshot {
+    let source = |(name, aliases): &(&str, &[&str])| Source {
+        name: (*name).into(),
+        aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
+        description: None,
+        offer: Offer::default(),
+    };
+    let rules = Rules {
+        separator: "-".to_owned(),
+        tools: ToolFilter::default(),
+    };
+    Snapshot::of(&servers.iter().map(source).collect::<Vec<_>>(), &rules)
 }

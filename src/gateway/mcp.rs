@@ -7,6 +7,7 @@
 
 mod answers;
 mod line;
+mod passage;
 mod talk;
 
 use std::future::Future;

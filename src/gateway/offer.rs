@@ -14,6 +14,8 @@ use crate::mcp::ServerNotification;
 
 /// Pages of a list that are followed before a server is taken to page for ever.
 const MAX_PAGES: usize = 1000;
+/// Bytes of one list, over all its pages.
+const MAX_LIST: usize = 32 * 1024 * 1024;
 /// A listing that failed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -39,7 +41,7 @@ pub(crate) enum Presence {
 }
 
 /// The lists of one server, each object as the server wrote it.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Listing {
     pub(crate) tools: Vec<Bytes>,
     pub(crate) prompts: Vec<Bytes>,
@@ -168,11 +170,17 @@ async fn list(server: &Server, asking: &Asking) -> Result<Listing, ErrorObject> 
 async fn pages(asking: &Asking, method: &str, list: &str) -> Result<Vec<Bytes>, ErrorObject> {
     let mut all = Vec::new();
     let mut params = "{}".to_owned();
+    let mut size = 0;
     for _ in 0..MAX_PAGES {
         let result = match asking.ask(method, &params).await {
             Err(error) if error.code == code::METHOD_NOT_FOUND => return Ok(all),
             result => result?,
         };
+        size += result.len();
+        if size > MAX_LIST {
+            let text = format!("the server's {method} has more than {MAX_LIST} bytes");
+            return Err(ErrorObject::new(code::TOO_LARGE, text));
+        }
         let span = member(&result, list).ok_or_else(|| {
             let text = format!("the server's {method} result has no {list}");
             ErrorObject::new(code::INTERNAL_ERROR, text)

@@ -116,6 +116,9 @@ struct Flags {
     /// At most so many tools a page
     #[arg(long)]
     page: Option<usize>,
+    /// What the URIs of the resources begin with
+    #[arg(long, default_value = "fake")]
+    scheme: String,
     /// Refuse `resources/subscribe`
     #[arg(long)]
     refuse_subscribe: bool,

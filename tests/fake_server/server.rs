@@ -254,21 +254,24 @@ fn respond(server: &Server, method: &str, request: &Request) {
                 let arguments = raw_at(script, &["arguments"]);
                 let name = name.trim_matches('"');
                 tools::call(server, request, name, arguments.as_deref().unwrap_or("{}"));
-            } else if uri.starts_with("fake://") {
+            } else if uri.starts_with(&format!("{}://", server.flags.scheme)) {
                 let contents = json!({"contents": [{"uri": uri, "text": format!("about {uri}")}]});
                 server.answer(id, &contents.to_string());
             } else {
                 server.fail(id, -32002, "no such resource");
             }
         }
-        "resources/list" => server.answer(
-            id,
-            r#"{"resources":[{"uri":"fake://a","name":"a"},{"uri":"fake://b","name":"b"}]}"#,
-        ),
-        "resources/templates/list" => server.answer(
-            id,
-            r#"{"resourceTemplates":[{"uriTemplate":"fake://{name}","name":"any"}]}"#,
-        ),
+        "resources/list" => {
+            let resource =
+                |name| json!({"uri": format!("{}://{name}", server.flags.scheme), "name": name});
+            let all = json!({"resources": [resource("a"), resource("b")]});
+            server.answer(id, &all.to_string());
+        }
+        "resources/templates/list" => {
+            let template = format!("{}://{{name}}", server.flags.scheme);
+            let all = json!({"resourceTemplates": [{"uriTemplate": template, "name": "any"}]});
+            server.answer(id, &all.to_string());
+        }
         "prompts/list" => server.answer(id, r#"{"prompts":[{"name":"echo"}]}"#),
         "completion/complete" => {
             server.answer(id, r#"{"completion":{"values":["one","two"],"total":2}}"#);

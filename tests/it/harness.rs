@@ -12,6 +12,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
 
+pub(crate) mod behind;
 pub(crate) mod daemon;
 pub(crate) mod fake;
 pub(crate) mod http;
@@ -22,6 +23,7 @@ mod selftest;
 pub(crate) mod sse;
 pub(crate) mod streamable;
 
+pub(crate) use behind::Behind;
 pub(crate) use daemon::{Daemon, Launch};
 pub(crate) use fake::Fake;
 pub(crate) use http::{Connection, Request};
@@ -33,7 +35,7 @@ pub(crate) use streamable::{Reply, Streamable};
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Pause between two looks at something that gives no notice (a file, a process).
-const GLANCE: Duration = Duration::from_millis(5);
+pub(crate) const GLANCE: Duration = Duration::from_millis(5);
 
 /// Waits for `future`; panics with `what` when it takes too long.
 pub(crate) async fn within<T>(what: impl Debug, future: impl Future<Output = T>) -> T {

@@ -223,7 +223,7 @@ impl Actor {
             doomed: None,
             // A spare waits for its client: it must not keep others from starting.
             permit: shared.then_some(permit),
-            redaction: Redaction::of(&self.settings.command.env),
+            redaction: self.redaction(),
             garbage: Sampler::new(5, Duration::from_secs(10)),
             log: Sampler::new(200, Duration::from_millis(50)),
         }));
@@ -236,6 +236,16 @@ impl Actor {
             );
         } else {
             self.release_waiting(now);
+        }
+    }
+
+    fn redaction(&self) -> Redaction {
+        let redaction = Redaction::of(&self.settings.command.env);
+        match &self.role {
+            Role::Shared { .. } => redaction,
+            Role::Dedicated { env, .. } => {
+                redaction.and(env.iter().map(|(_, value)| value.expose().into()))
+            }
         }
     }
 

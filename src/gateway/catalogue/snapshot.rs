@@ -1,21 +1,22 @@
 //! What all servers offer at one moment; immutable.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Rules;
 use crate::gateway::access::Access;
 use crate::gateway::names::{self, Names};
 use crate::gateway::offer::{Offer, Presence};
-use crate::gateway::server::Server;
 use crate::jsonrpc::{Edit, member, splice, string_value};
 
 /// What the servers offer at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
+    separator: String,
     tools: Vec<Arc<Tool>>,
     tool_names: HashMap<String, Arc<Tool>>,
     prompts: Vec<Arc<Prompt>>,
@@ -24,6 +25,15 @@ pub(crate) struct Snapshot {
     owners: HashMap<String, usize>,
     templates: Vec<Template>,
     servers: Vec<Standing>,
+}
+
+/// One server, and what it offers.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) name: Arc<str>,
+    pub(super) aliases: Vec<String>,
+    pub(super) description: Option<String>,
+    pub(super) offer: Offer,
 }
 
 /// One tool.
@@ -37,7 +47,8 @@ pub(crate) struct Tool {
     pub(crate) original: Box<str>,
     /// Its MCP object under its public name; all else as the server wrote it.
     pub(crate) object: Bytes,
-    /// The same, read: `description`, `inputSchema`, `annotations` …
+    /// The same, read: `description`, `inputSchema`, `annotations` … Only a schema that takes anything where it has
+    /// numbers or texts that can't be read.
     pub(crate) parsed: Value,
 }
 
@@ -95,19 +106,22 @@ pub(crate) struct Standing {
 }
 
 impl Snapshot {
-    pub(super) fn of(offers: &[(Server, Offer)], rules: &Rules) -> Snapshot {
-        let mut snapshot = Snapshot::default();
+    pub(super) fn of(sources: &[Source], rules: &Rules) -> Snapshot {
+        let mut snapshot = Snapshot {
+            separator: rules.separator.clone(),
+            ..Snapshot::default()
+        };
         let mut names = Names::new(&rules.separator);
         let mut prompt_names = Names::new(&rules.separator);
-        for (server, offer) in offers {
+        for source in sources {
             let before = snapshot.tools.len();
-            snapshot.add_tools(server, offer, rules, &mut names);
-            snapshot.add_prompts(server, offer, &mut prompt_names);
-            snapshot.add_resources(server, offer);
+            snapshot.add_tools(source, rules, &mut names);
+            snapshot.add_prompts(source, &mut prompt_names);
+            snapshot.add_resources(source);
             let tools = snapshot.tools.len() - before;
-            snapshot.servers.push(Standing::of(server, offer, tools));
+            snapshot.servers.push(Standing::of(source, tools));
         }
-        snapshot.add_aliases(offers, &rules.separator);
+        snapshot.add_aliases(sources);
         snapshot
     }
 
@@ -160,25 +174,28 @@ impl Snapshot {
     }
 
     /// Whose resource `uri` is: who lists it, else who has the template that begins most like it, else the only server
-    /// there is that has resources of its scheme.
+    /// there is that has resources of its scheme. Of several the first, and one that is there before one that is not.
     pub(crate) fn owner(&self, uri: &str, access: &Access) -> Option<&Arc<str>> {
-        let allowed = |server: &&Arc<str>| access.allows_server(server);
-        let lists_it = self.owners.get(uri).and_then(|&first| {
-            let same = self.resources[first..]
-                .iter()
-                .filter(|resource| *resource.uri == *uri);
-            same.map(|resource| &resource.server).find(allowed)
-        });
-        if lists_it.is_some() {
-            return lists_it;
+        let first = self
+            .owners
+            .get(uri)
+            .copied()
+            .unwrap_or(self.resources.len());
+        let listing = self.resources[first..].iter();
+        let listing = listing.filter(|it| *it.uri == *uri && access.allows_server(&it.server));
+        if let Some(resource) = listing.min_by_key(|resource| !resource.listed) {
+            return Some(&resource.server);
         }
-        let template = self
-            .templates
-            .iter()
-            .filter(|template| *template.text == *uri || uri.starts_with(&*template.prefix))
-            .filter(|template| access.allows_server(&template.server))
-            .max_by_key(|template| template.prefix.len());
-        if let Some(template) = template {
+        let fitting = self.templates.iter().filter(|template| {
+            (*template.text == *uri || uri.starts_with(&*template.prefix))
+                && access.allows_server(&template.server)
+        });
+        // The first of the least, where the last of the most would not do.
+        let likeness = |template: &&Template| {
+            let exact = *template.text == *uri;
+            Reverse((exact, template.prefix.len(), template.listed))
+        };
+        if let Some(template) = fitting.min_by_key(likeness) {
             return Some(&template.server);
         }
         let scheme = |text: &str| text.split_once(':').map(|(scheme, _)| scheme.to_owned());
@@ -188,9 +205,25 @@ impl Snapshot {
             .iter()
             .filter(|resource| scheme(&resource.uri).as_ref() == Some(&wanted))
             .map(|resource| &resource.server)
-            .filter(allowed);
+            .filter(|server| access.allows_server(server));
         let first = of_scheme.next()?;
         of_scheme.all(|other| other == first).then_some(first)
+    }
+
+    /// The server that is not there and would have a tool or prompt of this name, as far as names tell: one that was never
+    /// there has none that are known.
+    pub(crate) fn absent(&self, name: &str, access: &Access) -> Option<&Standing> {
+        let begins = |server: &str| {
+            let rest = name.strip_prefix(server);
+            rest.is_some_and(|rest| rest.starts_with(&self.separator))
+        };
+        self.servers.iter().find(|server| {
+            let mut names =
+                std::iter::once(&*server.name).chain(server.aliases.iter().map(|it| &**it));
+            server.presence != Presence::There
+                && access.allows_server(&server.name)
+                && names.any(begins)
+        })
     }
 
     /// The name of the server that is called this, by name or alias.
@@ -243,14 +276,11 @@ impl Snapshot {
         ]
     }
 
-    fn add_tools(&mut self, server: &Server, offer: &Offer, rules: &Rules, names: &mut Names<'_>) {
-        let server: Arc<str> = server.name().into();
+    fn add_tools(&mut self, source: &Source, rules: &Rules, names: &mut Names<'_>) {
+        let (server, offer) = (&source.name, &source.offer);
         let mut seen = HashSet::new();
         for object in &offer.listing.tools {
-            let Some((original, name, object)) = renamed(object, &server, &mut seen, names) else {
-                continue;
-            };
-            let Ok(parsed) = serde_json::from_slice(&object) else {
+            let Some((original, name, object)) = renamed(object, server, &mut seen, names) else {
                 continue;
             };
             if !rules.tools.permits(&name) {
@@ -260,8 +290,8 @@ impl Snapshot {
                 name: name.as_str().into(),
                 server: server.clone(),
                 original: original.into(),
+                parsed: serde_json::from_slice(&object).unwrap_or_else(|_| anything()),
                 object,
-                parsed,
             });
             self.tool_names.insert(name, tool.clone());
             if offer.presence == Presence::There {
@@ -270,11 +300,11 @@ impl Snapshot {
         }
     }
 
-    fn add_prompts(&mut self, server: &Server, offer: &Offer, names: &mut Names<'_>) {
-        let server: Arc<str> = server.name().into();
+    fn add_prompts(&mut self, source: &Source, names: &mut Names<'_>) {
+        let (server, offer) = (&source.name, &source.offer);
         let mut seen = HashSet::new();
         for object in &offer.listing.prompts {
-            let Some((original, name, object)) = renamed(object, &server, &mut seen, names) else {
+            let Some((original, name, object)) = renamed(object, server, &mut seen, names) else {
                 continue;
             };
             let prompt = Arc::new(Prompt {
@@ -289,8 +319,8 @@ impl Snapshot {
         }
     }
 
-    fn add_resources(&mut self, server: &Server, offer: &Offer) {
-        let server: Arc<str> = server.name().into();
+    fn add_resources(&mut self, source: &Source) {
+        let (server, offer) = (&source.name, &source.offer);
         let listed = offer.presence == Presence::There;
         for object in &offer.listing.resources {
             let Some(uri) = text_of(object, "uri") else {
@@ -321,22 +351,43 @@ impl Snapshot {
     }
 
     /// A public name always wins over another server's alias.
-    fn add_aliases(&mut self, offers: &[(Server, Offer)], separator: &str) {
-        for (server, _) in offers {
-            for alias in server.aliases() {
-                let tools: Vec<_> = self.tool_names.values().cloned().collect();
-                for tool in tools.iter().filter(|tool| *tool.server == *server.name()) {
-                    let name = names::by_alias(&alias, separator, &tool.original);
+    fn add_aliases(&mut self, sources: &[Source]) {
+        let tools: Vec<_> = self.tool_names.values().cloned().collect();
+        let prompts: Vec<_> = self.prompt_names.values().cloned().collect();
+        for source in sources {
+            for alias in &source.aliases {
+                for tool in tools.iter().filter(|tool| tool.server == source.name) {
+                    let name = names::by_alias(alias, &self.separator, &tool.original);
                     self.tool_names.entry(name).or_insert_with(|| tool.clone());
                 }
-                let prompts: Vec<_> = self.prompt_names.values().cloned().collect();
-                for prompt in prompts.iter().filter(|p| *p.server == *server.name()) {
-                    let name = names::by_alias(&alias, separator, &prompt.original);
-                    self.prompt_names
-                        .entry(name)
-                        .or_insert_with(|| prompt.clone());
+                for prompt in prompts.iter().filter(|it| it.server == source.name) {
+                    let name = names::by_alias(alias, &self.separator, &prompt.original);
+                    let entry = self.prompt_names.entry(name);
+                    entry.or_insert_with(|| prompt.clone());
                 }
             }
+        }
+    }
+}
+
+impl Standing {
+    fn of(source: &Source, tools: usize) -> Standing {
+        Standing {
+            name: source.name.clone(),
+            aliases: source.aliases.clone(),
+            description: source.description.clone(),
+            instructions: source.offer.listing.instructions.clone(),
+            presence: source.offer.presence.clone(),
+            tools,
+        }
+    }
+
+    /// Why it is not there; `None` when it is.
+    pub(crate) fn note(&self) -> Option<String> {
+        match &self.presence {
+            Presence::There => None,
+            Presence::Unknown => Some("starting".to_owned()),
+            Presence::Down(why) => Some(why.clone()),
         }
     }
 }
@@ -362,7 +413,14 @@ fn renamed(
     Some((original, name, text.into()))
 }
 
+fn anything() -> Value {
+    json!({ "inputSchema": { "type": "object" } })
+}
+
 fn text_of(object: &[u8], key: &str) -> Option<String> {
     let span = member(object, key)?;
     Some(string_value(span.of(object))?.into_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,14 +28,11 @@ pub(super) fn error(address: &Mailbox, id: &[u8], code: i32, text: impl Into<Str
     });
 }
 
-/// The revision that a client is answered which offers that of `initialize`.
-pub(super) fn version(initialize: &Message) -> String {
-    let params = initialize
-        .part(initialize.envelope().params)
-        .unwrap_or_default();
-    let offered = member(params, "protocolVersion").map(|span| span.of(params));
-    let offered = offered.and_then(string_value).unwrap_or_default();
-    Version::negotiate(&offered, Version::LATEST.name()).to_owned()
+/// The revision that a client is answered which offers that of `initialize`; `None` when it offers none.
+pub(super) fn version(initialize: &Message) -> Option<String> {
+    let params = initialize.part(initialize.envelope().params)?;
+    let offered = string_value(member(params, "protocolVersion")?.of(params))?;
+    Some(Version::negotiate(&offered, Version::LATEST.name()).to_owned())
 }
 
 /// The result of `initialize`. What is promised doesn't depend on who is there now: servers come and go.

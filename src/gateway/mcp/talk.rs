@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
-use super::answers;
 use super::line::{ASK_BITS, Line};
+use super::{answers, passage};
 use crate::bridge::{Delivery, DeliveryKind, Mailbox};
 use crate::gateway::access::Access;
-use crate::gateway::audit::{Line as AuditLine, Outcome};
-use crate::gateway::catalogue::{Snapshot, Tool};
+use crate::gateway::catalogue::Snapshot;
 use crate::gateway::core::Core;
 use crate::gateway::server::{Place, message};
 use crate::jsonrpc::{Edit, Kind, Message, Span, code, member, string_value};
@@ -32,8 +31,14 @@ pub(super) struct Talk {
     outlet: Arc<Mailbox>,
     hello: OnceLock<Hello>,
     lines: Mutex<Lines>,
-    _stop: DropGuard,
-    stop: CancellationToken,
+    /// Cancelled when the session ends, before its calls are.
+    over: CancellationToken,
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        self.over.cancel();
+    }
 }
 
 /// What the client said in `initialize`.
@@ -50,11 +55,12 @@ struct Lines {
     open: HashMap<Arc<str>, Arc<Line>>,
     opened: u64,
     level: Option<Level>,
+    /// Requests of our own so far.
+    own: u64,
 }
 
 impl Talk {
     pub(super) fn new(core: Arc<Core>, access: Access, outlet: Arc<Mailbox>) -> Talk {
-        let stop = CancellationToken::new();
         Talk {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             core,
@@ -62,8 +68,7 @@ impl Talk {
             outlet,
             hello: OnceLock::new(),
             lines: Mutex::default(),
-            _stop: stop.clone().drop_guard(),
-            stop,
+            over: CancellationToken::new(),
         }
     }
 
@@ -94,7 +99,10 @@ impl Talk {
     }
 
     fn initialize(&self, message: &Message, address: &Mailbox, id: &[u8]) {
-        let version = answers::version(message);
+        let Some(version) = answers::version(message) else {
+            let text = "initialize needs params.protocolVersion, a string";
+            return answers::error(address, id, code::INVALID_PARAMS, text);
+        };
         let params = message.part(message.envelope().params).unwrap_or_default();
         let own = message.envelope().id.map_or_else(
             || message.text().clone(),
@@ -131,11 +139,11 @@ impl Talk {
     fn tell_changes(&self) {
         let mut snapshots = self.core.catalogue.watch();
         let mut told = snapshots.borrow_and_update().clone();
-        let (access, outlet, stop) = (self.access.clone(), self.outlet.clone(), self.stop.clone());
+        let (access, outlet, over) = (self.access.clone(), self.outlet.clone(), self.over.clone());
         self.core.tasks.spawn(async move {
             loop {
                 tokio::select! {
-                    () = stop.cancelled() => return,
+                    () = over.cancelled() => return,
                     changed = snapshots.changed() => if changed.is_err() { return },
                 }
                 let now = snapshots.borrow_and_update().clone();
@@ -165,8 +173,9 @@ impl Talk {
         };
         let mut lines = self.lines();
         lines.level = Some(level);
-        for line in lines.open.values() {
-            send_level(line, level);
+        let open: Vec<_> = lines.open.values().cloned().collect();
+        for line in open {
+            lines.ask_level(&line, level);
         }
         drop(lines);
         answers::result(address, id, b"{}");
@@ -183,49 +192,19 @@ impl Talk {
             );
         };
         let Some(tool) = snapshot.tool(&name, &self.access) else {
-            let text = format!("unknown tool `{name}`; tools/list has those there are");
-            return answers::error(address, id, code::INVALID_PARAMS, text);
+            return self.unknown("tool", &name, address, id);
         };
         let with = serde_json::Value::from(&*tool.original).to_string();
         let Some(line) = self.line(&tool.server) else {
             return gone(address, id, &tool.server);
         };
-        let address = self.audited(tool, message, address);
-        pass(&line, message, span, with.as_bytes(), &address);
-    }
-
-    /// An address whose answer is noted in the audit before it goes to `address`.
-    fn audited(&self, tool: &Tool, message: &Message, address: &Arc<Mailbox>) -> Arc<Mailbox> {
         let params = message.part(message.envelope().params).unwrap_or_default();
         let arguments = member(params, "arguments").map(|span| span.of(params));
         let arguments = String::from_utf8_lossy(arguments.unwrap_or_default());
-        let mut line = self
-            .core
-            .audit("mcp")
-            .line(&self.access.key, tool, &arguments);
-        let relay = Mailbox::new(&self.core.budget);
-        let (mut reader, address, stop) = (relay.reader(), address.clone(), self.stop.clone());
-        self.core.tasks.spawn(async move {
-            loop {
-                let delivery = tokio::select! {
-                    biased;
-                    delivery = reader.next() => delivery,
-                    () = stop.cancelled() => None,
-                };
-                let Some(delivery) = delivery else {
-                    return address.close();
-                };
-                let ends = delivery.kind.ends_a_request();
-                if ends {
-                    note(&mut line, &delivery);
-                }
-                address.push(delivery);
-                if ends {
-                    return;
-                }
-            }
-        });
-        relay
+        let audit = self.core.audit("mcp");
+        let noted = audit.line(&self.access.key, tool, &arguments);
+        let address = passage::audited(address, noted, self.over.clone());
+        pass(&line, message, span, with.as_bytes(), &address);
     }
 
     fn get_prompt(&self, message: &Message, address: &Arc<Mailbox>, id: &[u8]) {
@@ -239,14 +218,32 @@ impl Talk {
             );
         };
         let Some(prompt) = snapshot.prompt(&name, &self.access) else {
-            let text = format!("unknown prompt `{name}`; prompts/list has those there are");
-            return answers::error(address, id, code::INVALID_PARAMS, text);
+            return self.unknown("prompt", &name, address, id);
         };
         let with = serde_json::Value::from(&*prompt.original).to_string();
         match self.line(&prompt.server) {
-            Some(line) => pass(&line, message, span, with.as_bytes(), address),
+            Some(line) => pass(&line, message, span, with.as_bytes(), &passage::to(address)),
             None => gone(address, id, &prompt.server),
         }
+    }
+
+    /// `kind`: `tool` or `prompt`.
+    fn unknown(&self, kind: &str, name: &str, address: &Mailbox, id: &[u8]) {
+        let snapshot = self.core.snapshot();
+        let absent = snapshot.absent(name, &self.access);
+        let (code, text) = match absent.and_then(|server| Some((&server.name, server.note()?))) {
+            Some((server, note)) => {
+                let text = format!(
+                    "`{name}` is not available: the MCP server {server} is not there ({note})"
+                );
+                (code::SERVER_UNAVAILABLE, text)
+            }
+            None => {
+                let text = format!("unknown {kind} `{name}`; {kind}s/list has those there are");
+                (code::INVALID_PARAMS, text)
+            }
+        };
+        answers::error(address, id, code, text);
     }
 
     fn use_resource(&self, message: &Message, address: &Arc<Mailbox>, id: &[u8]) {
@@ -257,10 +254,22 @@ impl Talk {
         let Some(server) = snapshot.owner(&uri, &self.access) else {
             return answers::error(address, id, RESOURCE_NOT_FOUND, no_owner(&uri));
         };
-        match self.line(server) {
-            Some(line) => line.send(message.clone(), address),
-            None => gone(address, id, server),
-        }
+        let Some(line) = self.line(server) else {
+            return gone(address, id, server);
+        };
+        let request = Request::of(&message.method());
+        let address = match request {
+            Request::Subscribe | Request::Unsubscribe => {
+                let (line, uri) = (Arc::downgrade(&line), uri.into_owned());
+                passage::until_the_end(address, move |delivery| {
+                    if let (Some(line), true) = (line.upgrade(), passage::succeeded(delivery)) {
+                        line.note_subscription(&uri, request == Request::Subscribe);
+                    }
+                })
+            }
+            _ => passage::to(address),
+        };
+        line.send(message.clone(), &address);
     }
 
     fn complete(&self, message: &Message, address: &Arc<Mailbox>, id: &[u8]) {
@@ -271,9 +280,9 @@ impl Talk {
         };
         match (self.line(&server), edit) {
             (Some(line), Some((span, name))) => {
-                pass(&line, message, span, name.as_bytes(), address);
+                pass(&line, message, span, name.as_bytes(), &passage::to(address));
             }
-            (Some(line), None) => line.send(message.clone(), address),
+            (Some(line), None) => line.send(message.clone(), &passage::to(address)),
             (None, _) => gone(address, id, &server),
         }
     }
@@ -281,9 +290,8 @@ impl Talk {
     /// The line to a server, opened if there is none or its server ended it; `None` when the server was taken away.
     fn line(&self, server: &Arc<str>) -> Option<Arc<Line>> {
         let mut lines = self.lines();
-        if let Some(line) = lines.open.get(server)
-            && !line.is_over()
-        {
+        let last = lines.open.get(server).cloned();
+        if let Some(line) = last.as_ref().filter(|line| !line.is_over()) {
             return Some(line.clone());
         }
         let there = self.core.catalogue.server(server)?;
@@ -298,36 +306,19 @@ impl Talk {
             .get()
             .filter(|hello| hello.capabilities.any() || there.wants_handshake(&place));
         // Its own end must not close what the client hears from the others.
-        let link = there.open(self.heard(), &place);
+        let link = there.open(passage::to(&self.outlet), &place);
         let line = match asked {
             Some(hello) => Line::begin(number, link, &hello.message, &self.core.tasks),
             None => Line::open(number, link),
         };
         if let Some(level) = lines.level {
-            send_level(&line, level);
+            lines.ask_level(&line, level);
+        }
+        for uri in last.iter().flat_map(|last| last.subscribed()) {
+            lines.ask_subscription(&line, uri);
         }
         lines.open.insert(server.clone(), line.clone());
         Some(line)
-    }
-
-    /// An outlet for one line, whose deliveries go to the client's.
-    fn heard(&self) -> Arc<Mailbox> {
-        let outlet = Mailbox::new(&self.core.budget);
-        let (mut reader, to, stop) = (outlet.reader(), self.outlet.clone(), self.stop.clone());
-        self.core.tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    delivery = reader.next() => match delivery {
-                        // Changes are told when the catalogue has them.
-                        Some(delivery) if is_change(&delivery) => {}
-                        Some(delivery) => drop(to.push(delivery)),
-                        None => return,
-                    },
-                }
-            }
-        });
-        outlet
     }
 
     fn each_line(&self, tell: impl Fn(&Line)) {
@@ -339,6 +330,38 @@ impl Talk {
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lines {
+    /// A server without levels says so; nobody needs to hear it.
+    fn ask_level(&mut self, line: &Line, level: Level) {
+        let params = format!(r#"{{"level":"{}"}}"#, level.name());
+        let nowhere = Mailbox::new(&Arc::default());
+        self.ask(line, "logging/setLevel", &params, &nowhere);
+    }
+
+    /// What the server before had granted; only what this one grants is kept.
+    fn ask_subscription(&mut self, line: &Arc<Line>, uri: String) {
+        let params = serde_json::json!({ "uri": uri }).to_string();
+        let weak = Arc::downgrade(line);
+        let nowhere = Mailbox::new(&Arc::default());
+        let address = passage::until_the_end(&nowhere, move |delivery| {
+            if let (Some(line), true) = (weak.upgrade(), passage::succeeded(delivery)) {
+                line.note_subscription(&uri, true);
+            }
+        });
+        self.ask(line, "resources/subscribe", &params, &address);
+    }
+
+    /// A request of our own, under an id that no other has.
+    fn ask(&mut self, line: &Line, method: &str, params: &str, address: &Arc<Mailbox>) {
+        self.own += 1;
+        let id = self.own;
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","id":"mcp-bridged-{id}","method":"{method}","params":{params}}}"#
+        );
+        line.send(message(text), address);
     }
 }
 
@@ -411,15 +434,6 @@ fn pass(line: &Line, message: &Message, span: Span, with: &[u8], address: &Arc<M
     line.send(message, address);
 }
 
-fn send_level(line: &Line, level: Level) {
-    let name = level.name();
-    let text = format!(
-        r#"{{"jsonrpc":"2.0","id":"mcp-bridged-level","method":"logging/setLevel","params":{{"level":"{name}"}}}}"#
-    );
-    // A server without levels says so; nobody needs to hear it.
-    line.send(message(text), &Mailbox::new(&Arc::default()));
-}
-
 /// The string that stands at `span`.
 fn text_at(message: &Message, span: Option<Span>) -> Option<(Span, Cow<'_, str>)> {
     let span = span?;
@@ -448,34 +462,4 @@ fn completed(message: &Message, snapshot: &Snapshot, access: &Access) -> Option<
     };
     let original = serde_json::Value::from(&*prompt.original).to_string();
     Some((prompt.server.clone(), Some((span, original))))
-}
-
-fn is_change(delivery: &Delivery) -> bool {
-    delivery.kind == DeliveryKind::Notification
-        && Message::parse(delivery.body.clone().into_bytes()).is_ok_and(|message| {
-            let notification = ServerNotification::of(&message.method());
-            matches!(notification, ServerNotification::ListChanged(_))
-        })
-}
-
-/// How the call ended, by its last delivery.
-fn note(line: &mut AuditLine, delivery: &Delivery) {
-    line.outcome = match delivery.kind {
-        DeliveryKind::Cancelled => Outcome::Cancelled,
-        DeliveryKind::Answer => {
-            let answer = Message::parse(delivery.body.clone().into_bytes()).ok();
-            match answer.as_ref().and_then(Message::result) {
-                Some(result) => {
-                    let error = member(&result, "isError").map(|span| span.of(&result));
-                    if error == Some(b"true") {
-                        Outcome::ToolError
-                    } else {
-                        Outcome::Ok
-                    }
-                }
-                None => Outcome::Error,
-            }
-        }
-        _ => Outcome::Error,
-    };
 }

@@ -16,6 +16,7 @@ mod content;
 mod continuations;
 mod core;
 mod execute;
+mod json;
 mod mcp;
 mod names;
 mod offer;

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::access::Access;
 use super::audit::{Audit, Outcome};
 use super::catalogue::{Catalogue, Tool};
+use super::json;
 use super::server::{Asking, Place};
 use super::tally::Tally;
 use crate::bridge::Mailbox;
@@ -127,7 +128,8 @@ impl Caller {
             .ask("tools/call", &params)
             .await
             .map_err(failed)?;
-        serde_json::from_slice(&result)
+        json::object(&result, json::VALUES)
+            .map(Value::Object)
             .map_err(|error| Failure::Error(format!("the server's result can't be read: {error}")))
     }
 

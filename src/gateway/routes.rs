@@ -1,7 +1,6 @@
 //! The paths of the gateway. Each handler asks for the place (`Host`, `Origin`), the method and the key before it reads a
 //! body; errors of MCP's paths are JSON-RPC's, all others have OpenAI's shape.
 
-mod json;
 mod models;
 
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use serde_json::{Map, Value, json};
 use super::Gateway;
 use super::access::Access;
 use super::chat::{self, Chat};
+use super::json;
 use super::openai::ApiError;
 use super::responses;
 use crate::metrics;
@@ -95,7 +95,8 @@ impl Gateway {
         let body = body::read(&head.headers, body, force.settings.max_body)
             .await
             .map_err(|reject| of_reject(&reject))?;
-        let body = json::object(&body)?;
+        let body = json::object(&body, json::VALUES)
+            .map_err(|why| ApiError::invalid("body", format!("the body can't be served: {why}")))?;
         let model = body.get("model").and_then(Value::as_str);
         let chat = Chat {
             models: force.models.clone(),

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::failure::{self, Failure};
 use super::stream::IDLE;
 use crate::config::Secret;
+use crate::gateway::json;
 use crate::gateway::openai::ApiError;
 
 /// How long connecting may take.
@@ -227,8 +228,9 @@ impl Endpoint {
             return Err(page(who));
         }
         let bytes = read(who, response, LARGEST_ANSWER).await?;
-        let answer: Map<String, Value> = serde_json::from_slice(&bytes)
-            .map_err(|_| failure::nonsense(who, "answers with something that is no JSON object"))?;
+        let answer = json::object(&bytes, json::ANSWER).map_err(|why| {
+            failure::nonsense(who, &format!("gives an answer that can't be read: {why}"))
+        })?;
         match answer.get("error") {
             Some(error) if !error.is_null() && !answer.contains_key("choices") => {
                 Err(failure::error_in_success(&self.error(error)))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::Response;
 use serde::de::IgnoredAny;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::endpoint::Endpoint;
@@ -14,6 +14,7 @@ use super::events::Events;
 use super::failure;
 use super::pieces::Pieces;
 use super::regular::Identity;
+use crate::gateway::json;
 use crate::gateway::openai::ApiError;
 
 /// How long a stream may be silent. Providers that let a model think for longer send comments meanwhile.
@@ -107,8 +108,8 @@ impl Wire {
             self.finish();
             return Ok(());
         }
-        let chunk: Map<String, Value> = serde_json::from_slice(data)
-            .map_err(|_| self.broken("sent a chunk that is no JSON object"))?;
+        let chunk = json::object(data, json::VALUES)
+            .map_err(|why| self.broken(&format!("sent a chunk that can't be read: {why}")))?;
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
             self.state = State::Over;
             return Err(*failure::error_in_success(&self.endpoint.error(error)).error);

@@ -153,7 +153,7 @@ async fn what_cannot_be_used_is_a_502_that_names_the_model_and_the_reason() {
         ),
         (
             Reply::new(200, "application/json", "hi"),
-            "answers with something that is no JSON object",
+            "it is no JSON object",
         ),
         (
             Reply::new(200, "application/json", "{\"x\":1}"),

@@ -7,6 +7,7 @@
 mod content;
 mod conversation;
 mod events;
+mod executed;
 mod ids;
 mod input;
 mod labels;

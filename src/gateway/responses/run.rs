@@ -160,10 +160,17 @@ impl Job {
         }
         // That the client is gone shows soon enough.
         let _ = client.send(&mut self.output).await;
-        let caller = &self.chat.caller;
+        let (caller, key) = (&self.chat.caller, &self.chat.access.key);
+        let executed = &self.store.executed;
         let calls = approved.iter().map(|(pending, tool)| {
-            Box::pin(async move { caller.call(tool, &pending.arguments).await })
-                as std::pin::Pin<Box<dyn Future<Output = _> + Send + '_>>
+            Box::pin(async move {
+                if let Some(called) = executed.find(key, pending, tool) {
+                    return called;
+                }
+                let called = caller.call(tool, &pending.arguments).await;
+                executed.keep(key, pending, tool, &called);
+                called
+            }) as std::pin::Pin<Box<dyn Future<Output = _> + Send + '_>>
         });
         let called = concurrently(calls, AT_ONCE).await;
         for ((pending, tool), called) in approved.iter().zip(called) {

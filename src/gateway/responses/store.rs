@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::executed::Executed;
 use super::input::Pending;
 use super::tools::text;
 
@@ -22,7 +23,11 @@ const KEPT: Duration = Duration::from_secs(60 * 60);
 
 /// Responses that are kept.
 #[derive(Debug, Default)]
-pub(crate) struct Store(Mutex<Shelf>);
+pub(crate) struct Store {
+    shelf: Mutex<Shelf>,
+    /// What approved calls came to.
+    pub(super) executed: Executed,
+}
 
 /// What a conversation goes on with.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -87,7 +92,7 @@ impl Store {
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         shelf.expire();
         shelf
     }

@@ -123,3 +123,22 @@ async fn an_approval_of_nothing_is_refused() {
     assert_eq!(status, 400);
     assert_eq!(error["param"], "input[1].approval_request_id");
 }
+
+#[tokio::test]
+async fn an_approval_that_is_sent_again_executes_nothing_again() {
+    let [call, text] = turns();
+    let failure = Turn::status(500, &json!({ "error": { "message": "overloaded" } }));
+    let gateway = Gateway::start([call, failure, text]).await;
+    let (response, request) = ask(&gateway, &with_tools("go", json!([echo("always")]))).await;
+    let mut body = with_tools(json!([answer(&request, true)]), json!([echo("always")]));
+    body["previous_response_id"] = response["id"].clone();
+    let (status, _) = gateway.error(&body).await;
+    assert_eq!(status, 502);
+    let response = gateway.response(&body).await;
+    let items = items(&response);
+    assert_eq!(types(&items), ["mcp_call", "message"]);
+    assert!(items[0]["output"].as_str().unwrap().contains("\"hi\""));
+    let calls = gateway.fake.record();
+    let calls = calls.iter().filter(|line| line.contains("tools/call"));
+    assert_eq!(calls.count(), 1);
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Method, StatusCode};
@@ -54,6 +55,9 @@ struct Asked {
 }
 
 const READ: &str = "GET, HEAD";
+
+/// The last part of a path, if it is text; the key is asked for before that is known.
+type Id = Result<Path<String>, PathRejection>;
 
 impl Gateway {
     /// Checks place and method. Keys are a matter of [`Access`].
@@ -192,16 +196,12 @@ async fn responses(State(gateway): State<Gateway>, request: Request) -> Response
     outcome.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn one_response(
-    State(gateway): State<Gateway>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Response {
+async fn one_response(State(gateway): State<Gateway>, id: Id, request: Request) -> Response {
     let access = gateway.admit_api(&request, "GET, HEAD, DELETE");
     let store = &gateway.core.responses;
     let outcome = access.and_then(|access| match *request.method() {
-        Method::DELETE => responses::delete(store, &access, &id),
-        _ => responses::retrieve(store, &access, &id),
+        Method::DELETE => responses::delete(store, &access, &named(id)),
+        _ => responses::retrieve(store, &access, &named(id)),
     });
     outcome.unwrap_or_else(IntoResponse::into_response)
 }
@@ -213,13 +213,9 @@ async fn all_models(State(gateway): State<Gateway>, request: Request) -> Respons
     }
 }
 
-async fn one_model(
-    State(gateway): State<Gateway>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Response {
+async fn one_model(State(gateway): State<Gateway>, id: Id, request: Request) -> Response {
     match gateway.admit_api(&request, READ) {
-        Ok(access) => models::one(&gateway.core, &access, &id)
+        Ok(access) => models::one(&gateway.core, &access, &named(id))
             .await
             .into_response(),
         Err(error) => error.into_response(),
@@ -276,6 +272,11 @@ async fn unknown(State(gateway): State<Gateway>, request: Request) -> Response {
         request.uri().path()
     );
     ApiError::not_found("unknown_url", text).into_response()
+}
+
+/// What is no text is the name of nothing.
+fn named(id: Id) -> String {
+    id.map_or_else(|_| String::new(), |Path(id)| id)
 }
 
 fn of_reject(reject: &Reject) -> ApiError {

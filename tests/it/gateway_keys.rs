@@ -421,3 +421,15 @@ async fn arguments_are_in_the_audit_where_they_are_wanted() {
     let line = log.lines().find(|line| line.contains(r#""tool":"echo""#));
     assert!(line.unwrap().len() < 10_000);
 }
+
+#[tokio::test]
+async fn a_path_that_is_no_text_needs_a_key_and_names_nothing() {
+    let all = keyed().await;
+    for path in ["/v1/models/%ff", "/v1/responses/%ff"] {
+        let response = all.ask(Request::get(path)).await;
+        assert_eq!(response.status(), 401, "{path}");
+        let response = all.ask(with(Request::get(path), &[MASTER])).await;
+        assert_eq!(response.status(), 404, "{path}");
+        assert_eq!(response.json()["error"]["type"], "invalid_request_error");
+    }
+}

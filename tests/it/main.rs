@@ -14,6 +14,7 @@ mod gateway_catalogue;
 mod gateway_chat;
 mod gateway_keys;
 mod gateway_mcp;
+mod gateway_readme;
 mod gateway_responses;
 mod harness;
 mod health;

@@ -24,6 +24,7 @@ mod litellm;
 mod open_webui;
 mod openai_sdk;
 mod postgres;
+mod readme;
 mod time;
 mod twenty;
 

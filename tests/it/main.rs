@@ -13,6 +13,7 @@ mod floods;
 mod gateway_catalogue;
 mod gateway_keys;
 mod gateway_mcp;
+mod gateway_models;
 mod harness;
 mod health;
 mod http_guards;

@@ -346,26 +346,34 @@ async fn a_client_is_asked_by_two_servers_at_the_same_time() {
     let mut asked = Vec::new();
     for server in ["one", "two"] {
         let mut caller = client.clone();
-        let arguments = json!({"method": "elicitation/create", "params": {"message": server}});
+        let params = json!({"message": server, "_meta": {"progressToken": 1}});
+        let arguments = json!({"method": "elicitation/create", "params": params});
         let (id, reply) = caller
             .start("tools/call", &call(&format!("{server}-ask"), arguments))
             .await;
         let mut events = reply.stream();
         let ask = events.message().await;
         assert_eq!(ask["params"]["message"], server);
-        asked.push((server, id, ask["id"].clone(), events));
+        asked.push((server, id, ask, events));
     }
-    assert_ne!(asked[0].2, asked[1].2, "the ids don't collide");
-    for (server, _, id, _) in asked.iter().rev() {
+    assert_ne!(asked[0].2["id"], asked[1].2["id"], "the ids don't collide");
+    for (server, _, ask, _) in asked.iter().rev() {
+        let token = &ask["params"]["_meta"]["progressToken"];
+        let progress = json!({"progressToken": token, "progress": 1, "message": server});
+        client.notify("notifications/progress", &progress).await;
         let result = json!({"action": "accept", "content": {"from": server}});
         client
-            .send(&json!({"jsonrpc": "2.0", "id": id, "result": result}))
+            .send(&json!({"jsonrpc": "2.0", "id": ask["id"], "result": result}))
             .await;
     }
     for (server, id, _, mut events) in asked {
         let answer = answer_on(&mut events, id).await;
         let heard: Value = serde_json::from_str(text(&answer)).unwrap();
         assert_eq!(heard["result"]["content"]["from"], server);
+        let progress = all.received(server, "notifications/progress");
+        assert_eq!(progress.len(), 1, "{progress:?}");
+        let want = json!({"progressToken": 1, "progress": 1, "message": server});
+        assert_eq!(progress[0]["params"], want);
     }
 }
 

@@ -14,6 +14,7 @@ mod gateway_catalogue;
 mod gateway_keys;
 mod gateway_mcp;
 mod gateway_models;
+mod gateway_remote;
 mod harness;
 mod health;
 mod http_guards;

@@ -17,7 +17,7 @@ use crate::gateway::catalogue::Snapshot;
 use crate::gateway::core::Core;
 use crate::gateway::server::{Place, message};
 use crate::jsonrpc::{Edit, Kind, Message, Span, code, member, string_value};
-use crate::mcp::{ClientCapabilities, Level, Request, ServerNotification};
+use crate::mcp::{ClientCapabilities, ClientNotification, Level, Request, ServerNotification};
 use crate::transport::Conversation;
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -203,7 +203,7 @@ impl Talk {
         let arguments = String::from_utf8_lossy(arguments.unwrap_or_default());
         let audit = self.core.audit("mcp");
         let noted = audit.line(&self.access.key, tool, &arguments);
-        let address = passage::audited(address, noted, self.over.clone());
+        let address = passage::audited(address, line.number, noted, self.over.clone());
         pass(&line, message, span, with.as_bytes(), &address);
     }
 
@@ -222,7 +222,10 @@ impl Talk {
         };
         let with = serde_json::Value::from(&*prompt.original).to_string();
         match self.line(&prompt.server) {
-            Some(line) => pass(&line, message, span, with.as_bytes(), &passage::to(address)),
+            Some(line) => {
+                let address = passage::to(address, line.number);
+                pass(&line, message, span, with.as_bytes(), &address);
+            }
             None => gone(address, id, &prompt.server),
         }
     }
@@ -257,17 +260,17 @@ impl Talk {
         let Some(line) = self.line(server) else {
             return gone(address, id, server);
         };
-        let request = Request::of(&message.method());
+        let (request, number) = (Request::of(&message.method()), line.number);
         let address = match request {
             Request::Subscribe | Request::Unsubscribe => {
                 let (line, uri) = (Arc::downgrade(&line), uri.into_owned());
-                passage::until_the_end(address, move |delivery| {
+                passage::until_the_end(address, number, move |delivery| {
                     if let (Some(line), true) = (line.upgrade(), passage::succeeded(delivery)) {
                         line.note_subscription(&uri, request == Request::Subscribe);
                     }
                 })
             }
-            _ => passage::to(address),
+            _ => passage::to(address, number),
         };
         line.send(message.clone(), &address);
     }
@@ -280,9 +283,17 @@ impl Talk {
         };
         match (self.line(&server), edit) {
             (Some(line), Some((span, name))) => {
-                pass(&line, message, span, name.as_bytes(), &passage::to(address));
+                pass(
+                    &line,
+                    message,
+                    span,
+                    name.as_bytes(),
+                    &passage::to(address, line.number),
+                );
             }
-            (Some(line), None) => line.send(message.clone(), &passage::to(address)),
+            (Some(line), None) => {
+                line.send(message.clone(), &passage::to(address, line.number));
+            }
             (None, _) => gone(address, id, &server),
         }
     }
@@ -306,7 +317,7 @@ impl Talk {
             .get()
             .filter(|hello| hello.capabilities.any() || there.wants_handshake(&place));
         // Its own end must not close what the client hears from the others.
-        let link = there.open(passage::to(&self.outlet), &place);
+        let link = there.open(passage::to(&self.outlet, number), &place);
         let line = match asked {
             Some(hello) => Line::begin(number, link, &hello.message, &self.core.tasks),
             None => Line::open(number, link),
@@ -328,6 +339,14 @@ impl Talk {
         }
     }
 
+    fn send_to(&self, number: u64, message: &Message, address: &Arc<Mailbox>) {
+        self.each_line(|line| {
+            if line.number == number {
+                line.send(message.clone(), address);
+            }
+        });
+    }
+
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -346,7 +365,7 @@ impl Lines {
         let params = serde_json::json!({ "uri": uri }).to_string();
         let weak = Arc::downgrade(line);
         let nowhere = Mailbox::new(&Arc::default());
-        let address = passage::until_the_end(&nowhere, move |delivery| {
+        let address = passage::until_the_end(&nowhere, line.number, move |delivery| {
             if let (Some(line), true) = (weak.upgrade(), passage::succeeded(delivery)) {
                 line.note_subscription(&uri, true);
             }
@@ -373,6 +392,13 @@ impl Conversation for Talk {
         match message.kind() {
             Kind::Request => self.request(&message, address),
             Kind::Notification if message.method() == "notifications/initialized" => {}
+            Kind::Notification
+                if ClientNotification::of(&message.method()) == ClientNotification::Progress =>
+            {
+                if let Some((number, message)) = passage::progress(&message) {
+                    self.send_to(number, &message, address);
+                }
+            }
             // Ids are unique in the client's session, so of all servers only the one that knows it is concerned.
             Kind::Notification => {
                 self.each_line(|line| line.send(message.clone(), address));
@@ -381,12 +407,9 @@ impl Conversation for Talk {
                 let id = message
                     .id()
                     .and_then(|id| std::str::from_utf8(id).ok()?.parse::<u64>().ok());
-                let number = id.map(|id| id >> ASK_BITS);
-                self.each_line(|line| {
-                    if Some(line.number) == number {
-                        line.send(message.clone(), address);
-                    }
-                });
+                if let Some(id) = id {
+                    self.send_to(id >> ASK_BITS, &message, address);
+                }
             }
         }
     }

@@ -383,6 +383,30 @@ async fn a_reload_adds_and_removes_bridges_for_those_who_are_connected() {
 }
 
 #[tokio::test]
+async fn a_bridge_that_is_replaced_finishes_its_calls_while_the_new_one_is_called() {
+    let (one, two) = (entry("one", SHARED, &[]), entry("two", SHARED, &[]));
+    let both = [one.clone(), two];
+    let all = Behind::start("", &both).await;
+    let mut client = all.sse(&plain()).await;
+    let pid = async |client: &mut Sse| {
+        let answer = client.call("two-info", &json!({})).await;
+        answer["result"]["structuredContent"]["pid"].clone()
+    };
+    let first = pid(&mut client).await;
+    let hold = json!({"name": "two-hold", "arguments": {"file": all.path("done")}});
+    let held = client.start("tools/call", &hold).await;
+    all.until_received("two", "tools/call", 2).await;
+    reloaded(&all, "", &[one]).await;
+    reloaded(&all, "", &both).await;
+    all.until_noted("two", Value::is_null).await;
+    let second = pid(&mut client).await;
+    assert!(second.is_number() && second != first, "{first} {second}");
+    fs::write(all.path("done"), "").unwrap();
+    assert_eq!(text(&client.answer(held).await), "released");
+    assert_eq!(pid(&mut client).await, second);
+}
+
+#[tokio::test]
 async fn a_reload_can_take_the_gateway_away_move_it_and_bring_it_back() {
     let bridges = [entry("one", "", &[])];
     let mut free = Vec::new();

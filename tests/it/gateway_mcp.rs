@@ -130,13 +130,19 @@ async fn every_revision_is_served() {
 }
 
 #[tokio::test]
-async fn an_initialize_without_a_revision_is_refused() {
+async fn an_initialize_without_a_revision_or_out_of_size_is_refused() {
     let all = two().await;
     let client = Streamable::new(all.addr());
     let hello =
         json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"capabilities": {}}});
     let response = client.post(hello.to_string()).await.whole();
     assert_eq!(response.json()["error"]["code"], -32602);
+    assert_eq!(response.header("mcp-session-id"), None);
+    let mut params = initialize_params("2025-11-25", &nothing());
+    params["_meta"] = json!({"padding": "x".repeat(300_000)});
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+    let response = client.post(hello.to_string()).await.whole();
+    assert_eq!(response.json()["error"]["code"], -31003);
     assert_eq!(response.header("mcp-session-id"), None);
 }
 

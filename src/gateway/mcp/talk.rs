@@ -53,6 +53,8 @@ struct Hello {
 #[derive(Debug, Default)]
 struct Lines {
     open: HashMap<Arc<str>, Arc<Line>>,
+    /// To servers that were taken away; their calls may finish.
+    left: Vec<Arc<Line>>,
     opened: u64,
     level: Option<Level>,
     /// Requests of our own so far.
@@ -119,6 +121,10 @@ impl Talk {
                 "initialize can't be read",
             );
         };
+        if own.text().len() > MAX_HELLO {
+            let text = format!("initialize has more than {MAX_HELLO} bytes");
+            return answers::error(address, id, code::TOO_LARGE, text);
+        }
         let hello = Hello {
             version: version.clone(),
             message: own,
@@ -173,7 +179,7 @@ impl Talk {
         };
         let mut lines = self.lines();
         lines.level = Some(level);
-        let open: Vec<_> = lines.open.values().cloned().collect();
+        let open: Vec<_> = lines.all().cloned().collect();
         for line in open {
             lines.ask_level(&line, level);
         }
@@ -301,11 +307,15 @@ impl Talk {
     /// The line to a server, opened if there is none or its server ended it; `None` when the server was taken away.
     fn line(&self, server: &Arc<str>) -> Option<Arc<Line>> {
         let mut lines = self.lines();
+        let there = self.core.catalogue.server(server)?;
         let last = lines.open.get(server).cloned();
         if let Some(line) = last.as_ref().filter(|line| !line.is_over()) {
-            return Some(line.clone());
+            if line.is_to(&there) {
+                return Some(line.clone());
+            }
+            lines.left.retain(|line| !line.is_over());
+            lines.left.push(line.clone());
         }
-        let there = self.core.catalogue.server(server)?;
         lines.opened += 1;
         let number = lines.opened;
         let place = Place {
@@ -319,8 +329,8 @@ impl Talk {
         // Its own end must not close what the client hears from the others.
         let link = there.open(passage::to(&self.outlet, number), &place);
         let line = match asked {
-            Some(hello) => Line::begin(number, link, &hello.message, &self.core.tasks),
-            None => Line::open(number, link),
+            Some(hello) => Line::begin(number, there, link, &hello.message, &self.core.tasks),
+            None => Line::open(number, there, link),
         };
         if let Some(level) = lines.level {
             lines.ask_level(&line, level);
@@ -333,7 +343,7 @@ impl Talk {
     }
 
     fn each_line(&self, tell: impl Fn(&Line)) {
-        let lines: Vec<_> = self.lines().open.values().cloned().collect();
+        let lines: Vec<_> = self.lines().all().cloned().collect();
         for line in lines {
             tell(&line);
         }
@@ -353,6 +363,10 @@ impl Talk {
 }
 
 impl Lines {
+    fn all(&self) -> impl Iterator<Item = &Arc<Line>> {
+        self.open.values().chain(&self.left)
+    }
+
     /// A server without levels says so; nobody needs to hear it.
     fn ask_level(&mut self, line: &Line, level: Level) {
         let params = format!(r#"{{"level":"{}"}}"#, level.name());
@@ -384,6 +398,8 @@ impl Lines {
     }
 }
 
+/// Bytes of an `initialize`; it is kept as long as the session, for the servers that are to get it.
+const MAX_HELLO: usize = 256 * 1024;
 /// MCP 2025-11-25, Resources § Error Handling.
 const RESOURCE_NOT_FOUND: i32 = -32002;
 

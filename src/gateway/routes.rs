@@ -270,7 +270,7 @@ async fn live(State(gateway): State<Gateway>, request: Request) -> Response {
 async fn unknown(State(gateway): State<Gateway>, request: Request) -> Response {
     const ANY: &str = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
     if let Err(reject) = gateway.place(&request, ANY) {
-        return reject.into_response();
+        return of_reject(&reject).into_response();
     }
     let text = format!(
         "nothing is served under {}; there are /v1/models, /v1/chat/completions, /v1/responses, /mcp, /sse and /mcp/tools",

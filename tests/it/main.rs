@@ -11,6 +11,7 @@ mod child_io;
 mod cli;
 mod floods;
 mod gateway_catalogue;
+mod gateway_crowd;
 mod gateway_keys;
 mod gateway_mcp;
 mod harness;

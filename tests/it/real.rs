@@ -14,10 +14,15 @@ use tokio::process::Command;
 use crate::harness::Daemon;
 
 mod clients;
+mod codex;
 mod everything;
 mod fetch;
 mod filesystem;
+mod gateway;
 mod git;
+mod litellm;
+mod open_webui;
+mod openai_sdk;
 mod postgres;
 mod time;
 mod twenty;

@@ -59,9 +59,7 @@ pub(super) fn tool_choice(
                 .flat_map(|tool| names(tool, tools, labels))
                 .collect();
             let keeps = |name: &str| names.iter().any(|allowed| allowed == name);
-            tools
-                .chat
-                .retain(|tool| keeps(text(&tool["function"], "name")));
+            tools.retain(keeps);
             offered.retain(|offered| keeps(&offered.tool.name));
             match text(choice, "mode") {
                 "" => None,

@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
+use crate::gateway::rounds::Call;
 
 fn tool(server: &str, original: &str) -> Arc<Tool> {
     let name = format!("{server}-{original}");
@@ -286,7 +287,7 @@ fn the_output_is_the_same_in_pieces_and_whole() {
             {
                 "type": "mcp_call", "id": null, "server_label": "demo", "name": "echo", "arguments": "{\"m\":1}",
                 "output": null, "approval_request_id": null, "status": "failed",
-                "error": { "type": "mcp_tool_execution_error", "content": [{ "type": "text", "text": "broken" }] },
+                "error": { "type": "mcp_tool_execution_error", "content": [{ "type": "text", "text": "The tool reports an error:\nbroken" }] },
             },
             {
                 "type": "message", "id": null, "status": "completed", "role": "assistant", "content": text("Now you."),

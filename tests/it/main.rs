@@ -12,6 +12,7 @@ mod cli;
 mod floods;
 mod gateway_catalogue;
 mod gateway_chat;
+mod gateway_crowd;
 mod gateway_keys;
 mod gateway_mcp;
 mod gateway_models;

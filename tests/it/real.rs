@@ -21,6 +21,7 @@ mod filesystem;
 mod gateway;
 mod git;
 mod litellm;
+mod mock;
 mod open_webui;
 mod openai_sdk;
 mod postgres;

@@ -284,7 +284,14 @@ async fn unknown(State(gateway): State<Gateway>, request: Request) -> Response {
 }
 
 fn of_reject(reject: &Reject) -> ApiError {
-    ApiError::invalid("request", reject.to_string()).with_status(reject.status())
+    let allow = match reject {
+        Reject::Method { allow } => Some(*allow),
+        _ => None,
+    };
+    ApiError {
+        allow,
+        ..ApiError::invalid("request", reject.to_string()).with_status(reject.status())
+    }
 }
 
 fn finish(outcome: Result<Response, Reject>) -> Response {

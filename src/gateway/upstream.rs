@@ -224,7 +224,7 @@ impl Models {
             message.push_str("; `model_list` names none");
         }
         ApiError {
-            param: Some("model".to_owned()),
+            param: Some("model".into()),
             ..ApiError::not_found("model_not_found", message)
         }
     }

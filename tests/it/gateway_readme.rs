@@ -121,3 +121,17 @@ async fn a_chat_calls_the_tool_that_its_text_names() {
     assert_eq!(choice["message"]["content"], "{\"sum\":5}", "{answer}");
     assert_eq!(choice["finish_reason"], "stop");
 }
+
+#[tokio::test]
+async fn a_wrong_method_is_told_the_right_one() {
+    let daemon = root(NOTHING).await;
+    for (request, allow) in [
+        (Request::get("/v1/chat/completions"), "POST"),
+        (Request::post("/v1/models", "{}"), "GET, HEAD"),
+    ] {
+        let response = exchange(daemon.gateway(), request).await;
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.header("allow"), Some(allow));
+        assert_eq!(response.json()["error"]["type"], "invalid_request_error");
+    }
+}

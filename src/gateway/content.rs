@@ -84,11 +84,13 @@ fn of_result(result: &Value) -> Content {
     if let Some(structured) = structured.filter(|_| !reading.has_text) {
         reading.lines.insert(0, structured.to_string());
     }
-    if reading.lines.is_empty() {
-        reading.lines.push("[the tool returned nothing]".to_owned());
+    let mut text = reading.lines.join("\n");
+    // some providers refuse an empty message
+    if text.is_empty() {
+        "[the tool returned nothing]".clone_into(&mut text);
     }
     Content {
-        text: reading.lines.join("\n"),
+        text,
         pictures: reading.pictures,
     }
 }
@@ -234,10 +236,7 @@ mod tests {
     use super::*;
 
     fn content(result: Result<Value, Failure>) -> Content {
-        let called = Called {
-            result,
-            took: Duration::ZERO,
-        };
+        let called = Called { result };
         of(&called, 1000)
     }
 
@@ -260,7 +259,10 @@ mod tests {
         );
         check(json!({ "content": [] }), "[the tool returned nothing]");
         check(json!({}), "[the tool returned nothing]");
-        check(json!({ "content": [{ "type": "text", "text": "" }] }), "");
+        check(
+            json!({ "content": [{ "type": "text", "text": "" }] }),
+            "[the tool returned nothing]",
+        );
     }
 
     #[test]

@@ -53,19 +53,13 @@ pub(crate) async fn serve(
 ) -> Result<Response, ApiError> {
     let request = read(body)?;
     let asked = Asked::read(&request, &chat.snapshot, &chat.access, store)?;
-    let (tasks, stop) = (chat.tasks.clone(), chat.stop.clone());
+    let tasks = chat.tasks.clone();
     let limit = chat.settings.deadline + GRACE;
     let streams = asked.stream;
     let job = Job::new(&request, asked, chat, Arc::clone(store));
     drop(request);
     if !streams {
-        return tokio::select! {
-            whole = Box::pin(job.run(None)) => Ok(Json(whole?).into_response()),
-            () = stop.cancelled() => {
-                let text = "the gateway is stopping; ask again";
-                Err(ApiError::unavailable(text, Duration::from_secs(5)))
-            }
-        };
+        return Ok(Json(Box::pin(job.run(None)).await?).into_response());
     }
     let (writer, reader) = stream::channel();
     let gone = writer.gone();
@@ -73,7 +67,6 @@ pub(crate) async fn serve(
         tokio::select! {
             _ = tokio::time::timeout(limit, Box::pin(job.run(Some(writer)))) => {}
             () = gone => {}
-            () = stop.cancelled() => {}
         }
     });
     reader.respond().await

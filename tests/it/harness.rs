@@ -13,6 +13,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) mod behind;
+pub(crate) mod chats;
 pub(crate) mod daemon;
 pub(crate) mod fake;
 pub(crate) mod http;
@@ -35,7 +36,7 @@ pub(crate) use streamable::{Reply, Streamable};
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Pause between two looks at something that gives no notice (a file, a process).
-const GLANCE: Duration = Duration::from_millis(5);
+pub(crate) const GLANCE: Duration = Duration::from_millis(5);
 
 /// Waits for `future`; panics with `what` when it takes too long.
 pub(crate) async fn within<T>(what: impl Debug, future: impl Future<Output = T>) -> T {

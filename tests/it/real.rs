@@ -14,11 +14,18 @@ use tokio::process::Command;
 use crate::harness::Daemon;
 
 mod clients;
+mod codex;
 mod everything;
 mod fetch;
 mod filesystem;
+mod gateway;
 mod git;
+mod litellm;
+mod mock;
+mod open_webui;
+mod openai_sdk;
 mod postgres;
+mod readme;
 mod time;
 mod twenty;
 

@@ -120,10 +120,12 @@ impl Chunks {
             .iter()
             .any(|(name, value)| name != "index" && name != "finish_reason" && !value.is_null());
         let with = |delta: Map<String, Value>| {
-            let mut choice = choice.clone();
-            choice.insert("delta".to_owned(), delta.into());
-            choice.insert("finish_reason".to_owned(), Value::Null);
-            json!([choice])
+            let mut ordered = Map::new();
+            ordered.insert("index".to_owned(), 0.into());
+            ordered.insert("delta".to_owned(), delta.into());
+            ordered.extend(choice.clone());
+            ordered.insert("finish_reason".to_owned(), Value::Null);
+            json!([ordered])
         };
         if ends {
             let mut last = piece.clone();
@@ -154,7 +156,7 @@ impl Chunks {
                 delta.insert("tool_calls".to_owned(), calls.into());
             }
         }
-        if delta.values().all(Value::is_null) {
+        if delta.values().all(|value| value.is_null() || value == "") {
             delta.clear();
         }
         if self.has_role {

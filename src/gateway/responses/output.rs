@@ -5,6 +5,7 @@
 //! client's own tools open with their first piece; calls that the gateway executes with their execution, for only then is it
 //! certain what is called. Where answers don't come in pieces, a turn's message is taken as one piece.
 
+mod calls;
 mod text;
 
 use std::sync::Arc;
@@ -17,12 +18,13 @@ use super::ids::Ids;
 use super::input::Pending;
 use super::labels::Labels;
 use super::object::{Frame, Status, incomplete};
-use super::tools::{Own, Tools, custom_input, text};
+use super::tools::{Tools, text};
 use crate::gateway::catalogue::Tool;
 use crate::gateway::content;
 use crate::gateway::execute::{Called, Failure};
 use crate::gateway::openai::ApiError;
-use crate::gateway::rounds::{self, Call, CallKind, Finished, Turn};
+use crate::gateway::rounds::{self, CallKind, Finished, Turn};
+use calls::Coming;
 use text::{Kind, Text};
 
 /// The output of one response, while it grows.
@@ -43,18 +45,6 @@ pub(super) struct Output {
     running: Vec<(String, usize)>,
     /// Whether the turn that is coming in comes in pieces.
     in_pieces: bool,
-}
-
-/// A call whose pieces are coming in.
-#[derive(Debug)]
-struct Coming {
-    id: String,
-    /// The index in chat's pieces.
-    piece: u64,
-    /// The index of its item.
-    item: usize,
-    /// Whether any of its arguments have come.
-    begun: bool,
 }
 
 /// What an output is made with.
@@ -149,7 +139,7 @@ impl Output {
                 tool,
                 arguments,
             } => self.calling(id, &tool, &arguments, None),
-            rounds::Event::Called { id, called, .. } => self.called(&id, &called),
+            rounds::Event::Called { id, called } => self.called(&id, &called),
         }
     }
 
@@ -201,12 +191,13 @@ impl Output {
         };
         let (_, index) = self.running.remove(at);
         let item = &mut self.items[index];
+        let words = content::of(called, self.max_result).text;
         let name = if called.is_error() {
-            item["error"] = error(called);
+            item["error"] = error(called, &words);
             item["status"] = "failed".into();
             "response.mcp_call.failed"
         } else {
-            item["output"] = content::of(called, self.max_result).text.into();
+            item["output"] = words.into();
             item["status"] = "completed".into();
             "response.mcp_call.completed"
         };
@@ -317,39 +308,6 @@ impl Output {
         }
     }
 
-    fn piece_of_call(&mut self, piece: &Value) {
-        let number = piece.get("index").and_then(Value::as_u64).unwrap_or(0);
-        let function = piece.get("function").unwrap_or(&Value::Null);
-        let known = self.calls.iter().position(|call| call.piece == number);
-        let known = known.or_else(|| {
-            // A custom tool's input stands within JSON, so it comes whole at the turn's end; so do calls of the catalogue.
-            let own = self.tools.own(text(function, "name"))?;
-            let own = (!own.custom).then(|| own.clone())?;
-            let id = text(piece, "id").to_owned();
-            let item = self.add_call(&id, &own);
-            self.calls.push(Coming {
-                id,
-                piece: number,
-                item,
-                begun: false,
-            });
-            Some(self.calls.len() - 1)
-        });
-        let arguments = text(function, "arguments");
-        if let Some(known) = known
-            && !arguments.is_empty()
-        {
-            let call = &mut self.calls[known];
-            call.begun = true;
-            self.events.about(
-                "response.function_call_arguments.delta",
-                call.item,
-                &self.items[call.item],
-                json!({ "delta": arguments }),
-            );
-        }
-    }
-
     fn turn(&mut self, turn: &Turn) {
         if !std::mem::take(&mut self.in_pieces) {
             self.write_message(&turn.message);
@@ -361,82 +319,10 @@ impl Output {
         self.close_text(status, others(&turn.message, MESSAGE_MEMBERS));
         for call in &turn.calls {
             if matches!(call.kind, CallKind::Clients) {
-                self.finish_call(call);
+                self.finish_call(call, status);
             }
         }
-        // What never became a call.
-        for call in std::mem::take(&mut self.calls) {
-            let item = &mut self.items[call.item];
-            item["status"] = "incomplete".into();
-            self.events.done(call.item, item);
-        }
-    }
-
-    fn finish_call(&mut self, call: &Call) {
-        let unknown = Own {
-            name: call.name.clone(),
-            namespace: String::new(),
-            custom: false,
-        };
-        let own = self.tools.own(&call.name).cloned().unwrap_or(unknown);
-        let coming = self.calls.iter().position(|coming| coming.id == call.id);
-        let (index, begun) = match coming.map(|at| self.calls.remove(at)) {
-            Some(coming) => (coming.item, coming.begun),
-            None => (self.add_call(&call.id, &own), false),
-        };
-        let (member, value, delta, done) = if own.custom {
-            (
-                "input",
-                custom_input(&call.arguments),
-                "response.custom_tool_call_input.delta",
-                "response.custom_tool_call_input.done",
-            )
-        } else {
-            (
-                "arguments",
-                call.arguments.clone(),
-                "response.function_call_arguments.delta",
-                "response.function_call_arguments.done",
-            )
-        };
-        let item = &mut self.items[index];
-        if !begun && !value.is_empty() {
-            self.events
-                .about(delta, index, item, json!({ "delta": value }));
-        }
-        let mut whole = json!({ member: value });
-        if !own.custom {
-            whole["name"] = own.name.as_str().into();
-        }
-        self.events.about(done, index, item, whole);
-        item[member] = value.into();
-        item["status"] = "completed".into();
-        if let Value::Object(item) = item {
-            item.extend(others(&call.object, &["id", "type", "function", "index"]));
-        }
-        self.events.done(index, item);
-    }
-
-    /// The item of a call of the client's own tool.
-    fn add_call(&mut self, id: &str, own: &Own) -> usize {
-        self.close_text("completed", Map::new());
-        let (kind, prefix, member) = if own.custom {
-            ("custom_tool_call", "ctc", "input")
-        } else {
-            ("function_call", "fc", "arguments")
-        };
-        let mut item = json!({
-            "type": kind,
-            "id": self.ids.item(prefix),
-            "call_id": id,
-            "name": own.name,
-            member: "",
-            "status": "in_progress",
-        });
-        if !own.namespace.is_empty() {
-            item["namespace"] = own.namespace.as_str().into();
-        }
-        self.add(item)
+        self.abandon_calls();
     }
 
     fn write_message(&mut self, message: &Value) {
@@ -505,17 +391,18 @@ const MESSAGE_MEMBERS: &[&str] = &[
     "status",
 ];
 
-/// Why a call failed, in the shape of `mcp_call.error`.
-fn error(called: &Called) -> Value {
-    let protocol = |code: i32, message: String| json!({ "type": "mcp_protocol_error", "code": code, "message": message });
-    match &called.result {
-        Ok(result) => {
-            json!({ "type": "mcp_tool_execution_error", "content": result.get("content") })
+/// Why a call failed, in the shape of `mcp_call.error`; `words` are those that the model gets.
+fn error(called: &Called, words: &str) -> Value {
+    let code = match &called.result {
+        Ok(_) => {
+            let content = json!([{ "type": "text", "text": words }]);
+            return json!({ "type": "mcp_tool_execution_error", "content": content });
         }
-        Err(Failure::Arguments(message)) => protocol(-32602, message.clone()),
-        Err(Failure::TimedOut(after)) => protocol(-32001, format!("no answer within {after:?}")),
-        Err(Failure::Error(message)) => protocol(-32603, message.clone()),
-    }
+        Err(Failure::Arguments(_)) => -32602,
+        Err(Failure::TimedOut(_)) => -32001,
+        Err(Failure::Error(_)) => -32603,
+    };
+    json!({ "type": "mcp_protocol_error", "code": code, "message": words })
 }
 
 #[cfg(test)]

@@ -79,7 +79,14 @@ impl Job {
             writer,
             has_begun: false,
         };
-        let outcome = self.make(&mut client).await;
+        let stop = self.chat.stop.clone();
+        let outcome = tokio::select! {
+            outcome = Box::pin(self.make(&mut client)) => outcome,
+            () = stop.cancelled() => {
+                let text = "the gateway is stopping; ask again";
+                Err(ApiError::unavailable(text, Duration::from_secs(5)))
+            }
+        };
         let object = match outcome {
             Ok(finished) => self.finish(finished),
             Err(error) => match client.writer.take() {
@@ -220,5 +227,65 @@ impl Client {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::gateway::stream;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_response_begins_and_goes_on() {
+        let setting = Setting {
+            tools: Arc::default(),
+            labels: Arc::default(),
+            max_result: 1000,
+            stream: true,
+        };
+        let mut output = Output::new(Ids::random(), &Map::new(), setting, &[]);
+        let (writer, reader) = stream::channel();
+        let mut client = Client {
+            writer: Some(writer),
+            has_begun: false,
+        };
+        let (events, coming) = mpsc::channel(EVENTS);
+        let start = tokio::time::Instant::now();
+        let following = async {
+            follow(&mut output, &mut client, coming).await.unwrap();
+            drop(client);
+        };
+        let happening = async {
+            let response = reader.respond().await.unwrap();
+            assert_eq!(start.elapsed(), HOLD);
+            tokio::time::sleep(SILENCE * 2).await;
+            let piece = json!({ "choices": [{ "delta": { "content": "hi" } }] });
+            events.send(Event::Piece(piece)).await.unwrap();
+            drop(events);
+            http_body_util::BodyExt::collect(response.into_body())
+                .await
+                .unwrap()
+                .to_bytes()
+        };
+        let ((), body) = tokio::join!(following, happening);
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        let names: Vec<&str> = body
+            .lines()
+            .filter_map(|line| line.strip_prefix("event: response."))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "created",
+                "in_progress",
+                "in_progress",
+                "in_progress",
+                "output_item.added",
+                "content_part.added",
+                "output_text.delta"
+            ]
+        );
     }
 }

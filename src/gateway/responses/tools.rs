@@ -66,6 +66,13 @@ impl Tools {
         known.cloned().unwrap_or_else(|| flat(namespace, name))
     }
 
+    /// Keeps those that the model knows by these names; the others are still known in the history.
+    pub(super) fn retain(&mut self, keeps: impl Fn(&str) -> bool) {
+        self.chat
+            .retain(|tool| keeps(text(&tool["function"], "name")));
+        self.own.retain(|name, _| keeps(name));
+    }
+
     fn add_namespace(&mut self, namespace: &Value, place: &str) -> Result<(), ApiError> {
         let name = text(namespace, "name");
         let tools = namespace.get("tools").and_then(Value::as_array);

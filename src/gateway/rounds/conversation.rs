@@ -1,6 +1,10 @@
 //! What a model is sent, round by round: one body that grows.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value, json};
 
 use super::plan::Tools;
 
@@ -27,6 +31,8 @@ impl Conversation {
         tools: &Tools,
     ) -> Conversation {
         let mut body = parameters;
+        let mut messages = messages;
+        messages.iter_mut().for_each(mend);
         let given = messages.len();
         body.insert("messages".to_owned(), messages.into());
         let mut list = own_tools;
@@ -51,7 +57,8 @@ impl Conversation {
     }
 
     /// Adds a turn of the model or an answer to it.
-    pub(super) fn push(&mut self, message: Value) {
+    pub(super) fn push(&mut self, mut message: Value) {
+        mend(&mut message);
         self.messages().push(message);
     }
 
@@ -148,10 +155,24 @@ pub(super) fn settle(messages: Vec<Value>) -> Vec<Value> {
     settled
 }
 
+/// Makes an object of a call's arguments where the model wrote none. What was said is parsed anew in each round by servers that
+/// fill in a template (vLLM, SGLang, llama.cpp) or translate (LiteLLM): they refuse the whole conversation for one of these.
+fn mend(message: &mut Value) {
+    let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+    for call in calls.into_iter().flatten() {
+        let Some(Value::String(arguments)) = call.pointer_mut("/function/arguments") else {
+            continue;
+        };
+        if arguments.trim().is_empty() {
+            "{}".clone_into(arguments);
+        } else if serde_json::from_str::<HashMap<Cow<str>, IgnoredAny>>(arguments).is_err() {
+            *arguments = json!({ "malformed": arguments }).to_string();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn conversation(parameters: Value, own_tools: Vec<Value>) -> Conversation {
@@ -238,5 +259,25 @@ mod tests {
         );
         check(&[&call, &b, &a, &user], &[&call, &b, &a, &user]);
         check(&[&a, &text, &user, &b], &[&a, &text, &user, &b]);
+    }
+    #[test]
+    fn arguments_in_the_conversation_are_objects() {
+        for (said, sent) in [
+            ("{\"a\": 1.0}", "{\"a\": 1.0}"),
+            ("", "{}"),
+            (" ", "{}"),
+            ("{\"a\": ", "{\"malformed\":\"{\\\"a\\\": \"}"),
+            ("[1]", "{\"malformed\":\"[1]\"}"),
+        ] {
+            let turn = |arguments: &str| {
+                let function = json!({ "name": "f", "arguments": arguments });
+                json!({ "role": "assistant", "tool_calls": [{ "id": "a", "function": function }, { "custom": {} }] })
+            };
+            let tools = Tools::new(&[], &[]);
+            let mut conversation =
+                Conversation::new(Map::new(), vec![turn(said)], Vec::new(), Vec::new(), &tools);
+            conversation.push(turn(said));
+            assert_eq!(conversation.into_messages(), [turn(sent), turn(sent)]);
+        }
     }
 }

@@ -14,11 +14,11 @@ use tempfile::TempDir;
 use super::{PYTHON, has_no_stranger, installed, is_undisturbed, names, text};
 use crate::harness::until;
 
-const SERVER: &str = "postgres/bin/postgres-mcp";
+pub(super) const SERVER: &str = "postgres/bin/postgres-mcp";
 
 /// A running database server with an empty cluster. Dropping it stops it and removes its files.
 #[derive(Debug)]
-struct Postgres {
+pub(super) struct Postgres {
     server: Child,
     port: u16,
     _dir: TempDir,
@@ -92,7 +92,7 @@ async fn twenty_clients_get_the_rows_that_they_asked_for() {
 
 impl Postgres {
     /// Starts a server; says so and returns `None` if there is none to start.
-    async fn start() -> Option<Self> {
+    pub(super) async fn start() -> Option<Self> {
         let Some(bin) = programs() else {
             #[expect(clippy::print_stderr, reason = "a skipped test says so")]
             {
@@ -162,7 +162,7 @@ impl Postgres {
         Some(started)
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/postgres", self.port)
     }
 }

@@ -98,7 +98,6 @@ fn turns_pass_as_one_answer_without_our_calls() {
             json!({ "role": "assistant", "content": "" }),
             json!({ "reasoning_content": "hm" }),
             json!({ "content": "Wait." }),
-            json!({ "content": "" }),
             json!({ "content": "Done" }),
             json!({ "content": "." }),
             json!([{}, "stop"]),

@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
+use crate::gateway::rounds::Call;
 
 fn tool(server: &str, original: &str) -> Arc<Tool> {
     let name = format!("{server}-{original}");
@@ -75,10 +76,7 @@ fn finished(finish_reason: &str, handed_back: Vec<Call>) -> Finished {
 }
 
 fn called(result: Result<Value, Failure>) -> Called {
-    Called {
-        result,
-        took: Duration::ZERO,
-    }
+    Called { result }
 }
 
 /// What happens in a request that runs a tool twice, answers and calls both tools of the client.
@@ -92,7 +90,6 @@ fn happenings(in_pieces: bool) -> Vec<rounds::Event> {
     };
     let over = |id: &str, result| rounds::Event::Called {
         id: id.to_owned(),
-        tool: echo.clone(),
         called: called(result),
     };
     let piece = |index: u64, id: &str, name: &str, arguments: &str| {
@@ -286,7 +283,7 @@ fn the_output_is_the_same_in_pieces_and_whole() {
             {
                 "type": "mcp_call", "id": null, "server_label": "demo", "name": "echo", "arguments": "{\"m\":1}",
                 "output": null, "approval_request_id": null, "status": "failed",
-                "error": { "type": "mcp_tool_execution_error", "content": [{ "type": "text", "text": "broken" }] },
+                "error": { "type": "mcp_tool_execution_error", "content": [{ "type": "text", "text": "The tool reports an error:\nbroken" }] },
             },
             {
                 "type": "message", "id": null, "status": "completed", "role": "assistant", "content": text("Now you."),

@@ -194,6 +194,7 @@ async fn usage_and_done_can_be_missing_or_elsewhere() {
         turn().odd(Odd::NoUsage),
         turn().odd(Odd::NoUsage).odd(Odd::NoDone),
         turn().odd(Odd::UsageWithFinish),
+        turn().odd(Odd::UsageWithChoice),
     ])
     .await;
     let request = json!({"stream_options": {"include_usage": true}});
@@ -209,6 +210,13 @@ async fn usage_and_done_can_be_missing_or_elsewhere() {
     };
     assert_eq!(last["usage"]["total_tokens"], 15);
     assert_eq!(done, "[DONE]");
+    let chunks = streamed(&model, &request).await;
+    let [.., finish, last, _done] = &chunks[..] else {
+        panic!("{chunks:?}");
+    };
+    assert_eq!(finish["choices"][0]["finish_reason"], "stop");
+    assert_eq!(last["choices"], json!([{"index": 0, "delta": {}}]));
+    assert_eq!(last["usage"]["total_tokens"], 15);
 }
 
 #[tokio::test]

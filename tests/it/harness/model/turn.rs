@@ -60,6 +60,8 @@ pub(crate) enum Odd {
     NoUsage,
     /// In a stream, usage comes with the finish reason, asked for or not.
     UsageWithFinish,
+    /// In a stream, usage comes after the finish reason in a chunk that has a choice, as LiteLLM sends it.
+    UsageWithChoice,
     /// The stream ends without `[DONE]`.
     NoDone,
 }

@@ -154,7 +154,11 @@ impl Turn {
         }
         chunks.push(last);
         if wants_usage {
-            let mut chunk = chunk(json!([]));
+            let mut choices = json!([]);
+            if self.is(Odd::UsageWithChoice) {
+                choices = json!([{"index": 0, "delta": {}}]);
+            }
+            let mut chunk = chunk(choices);
             chunk["usage"] = self.tokens();
             chunks.push(chunk);
         }

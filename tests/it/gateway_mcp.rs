@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::harness::behind::{call, names, text};
 use crate::harness::fake::entry;
+use crate::harness::proc::Process;
 use crate::harness::sse::{Events, initialize_params};
 use crate::harness::{Behind, Reply, Request, Streamable, until};
 
@@ -414,6 +415,14 @@ async fn a_client_that_can_be_asked_has_servers_of_its_own_where_it_calls() {
         .send(&json!({"jsonrpc": "2.0", "id": ask["id"], "result": roots}))
         .await;
     assert!(text(&editor.answer(id).await).contains("file:///own"));
+    // and end with it
+    drop(editor);
+    let own = i32::try_from(own).unwrap();
+    until("the end of its own server", async || {
+        Process::find(own).is_none().then_some(())
+    })
+    .await;
+    assert_eq!(pid(plain.call("one-state", &json!({})).await).await, shared);
 }
 
 #[tokio::test]

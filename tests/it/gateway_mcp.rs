@@ -315,6 +315,13 @@ async fn a_session_that_ends_cancels_its_calls() {
     // whoever waits is answered
     let answer = calls.join_next().await.unwrap().unwrap();
     assert_eq!(answer["error"]["code"], -32600, "{answer}");
+    // and for the audit neither call failed
+    until("both lines of the audit", async || {
+        let log = all.log();
+        assert!(!log.contains(r#""outcome":"error""#));
+        (log.matches(r#""outcome":"cancelled""#).count() == 2).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::line::Line;
-use super::passage;
 use crate::bridge::Mailbox;
 use crate::gateway::server::{Server, message};
 use crate::mcp::Level;
@@ -44,7 +43,7 @@ impl Lines {
             self.ask_level(&line, level);
         }
         for uri in last.iter().flat_map(|last| last.subscribed()) {
-            self.ask_subscription(&line, uri);
+            self.ask_subscription(&line, &uri);
         }
         self.open.insert(name, line.clone());
         line
@@ -71,17 +70,13 @@ impl Lines {
         self.ask(line, "logging/setLevel", &params, &nowhere);
     }
 
-    /// What the server before had granted; only what this one grants is kept.
-    fn ask_subscription(&mut self, line: &Arc<Line>, uri: String) {
+    /// What the server before had granted. It stays wanted whatever becomes of this: the server may die over it, and one
+    /// that refuses can be asked again.
+    fn ask_subscription(&mut self, line: &Line, uri: &str) {
+        line.note_subscription(uri, true);
         let params = serde_json::json!({ "uri": uri }).to_string();
-        let weak = Arc::downgrade(line);
         let nowhere = Mailbox::new(&Arc::default());
-        let address = passage::until_the_end(&nowhere, line.number, move |delivery| {
-            if let (Some(line), true) = (weak.upgrade(), passage::succeeded(delivery)) {
-                line.note_subscription(&uri, true);
-            }
-        });
-        self.ask(line, "resources/subscribe", &params, &address);
+        self.ask(line, "resources/subscribe", &params, &nowhere);
     }
 
     /// A request of our own, under an id that no other has.

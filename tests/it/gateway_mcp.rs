@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::harness::behind::{call, names, text};
 use crate::harness::fake::entry;
+use crate::harness::proc::Process;
 use crate::harness::sse::{Events, initialize_params};
 use crate::harness::{Behind, Reply, Request, Streamable, until};
 
@@ -314,6 +315,13 @@ async fn a_session_that_ends_cancels_its_calls() {
     // whoever waits is answered
     let answer = calls.join_next().await.unwrap().unwrap();
     assert_eq!(answer["error"]["code"], -32600, "{answer}");
+    // and for the audit neither call failed
+    until("both lines of the audit", async || {
+        let log = all.log();
+        assert!(!log.contains(r#""outcome":"error""#));
+        (log.matches(r#""outcome":"cancelled""#).count() == 2).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -414,6 +422,14 @@ async fn a_client_that_can_be_asked_has_servers_of_its_own_where_it_calls() {
         .send(&json!({"jsonrpc": "2.0", "id": ask["id"], "result": roots}))
         .await;
     assert!(text(&editor.answer(id).await).contains("file:///own"));
+    // and end with it
+    drop(editor);
+    let own = i32::try_from(own).unwrap();
+    until("the end of its own server", async || {
+        Process::find(own).is_none().then_some(())
+    })
+    .await;
+    assert_eq!(pid(plain.call("one-state", &json!({})).await).await, shared);
 }
 
 #[tokio::test]

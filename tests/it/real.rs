@@ -13,6 +13,7 @@ use tokio::process::Command;
 
 use crate::harness::Daemon;
 
+mod aggregate;
 mod clients;
 mod codex;
 mod everything;

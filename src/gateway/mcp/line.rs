@@ -19,7 +19,7 @@ pub(super) struct Line {
     server: Server,
     link: Link,
     state: Mutex<State>,
-    /// URIs that the server said yes to.
+    /// URIs that it is subscribed to, or was when a line before it ended.
     subscribed: Mutex<BTreeSet<String>>,
 }
 

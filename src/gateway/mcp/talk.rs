@@ -1,7 +1,6 @@
 //! One client's conversation with all servers.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -10,12 +9,13 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::line::{ASK_BITS, Line};
+use super::lines::Lines;
 use super::{answers, passage};
 use crate::bridge::{Delivery, DeliveryKind, Mailbox};
 use crate::gateway::access::Access;
 use crate::gateway::catalogue::Snapshot;
 use crate::gateway::core::Core;
-use crate::gateway::server::{Place, message};
+use crate::gateway::server::{Place, Server};
 use crate::jsonrpc::{Edit, Kind, Message, Span, code, member, string_value};
 use crate::mcp::{ClientCapabilities, ClientNotification, Level, Request, ServerNotification};
 use crate::transport::Conversation;
@@ -48,17 +48,6 @@ struct Hello {
     /// Under an id that no request of the client has while it matters.
     message: Message,
     capabilities: ClientCapabilities,
-}
-
-#[derive(Debug, Default)]
-struct Lines {
-    open: HashMap<Arc<str>, Arc<Line>>,
-    /// To servers that were taken away; their calls may finish.
-    left: Vec<Arc<Line>>,
-    opened: u64,
-    level: Option<Level>,
-    /// Requests of our own so far.
-    own: u64,
 }
 
 impl Talk {
@@ -177,13 +166,7 @@ impl Talk {
             let text = "`params.level` has to be one of debug, info, notice, warning, error, critical, alert and emergency";
             return answers::error(address, id, code::INVALID_PARAMS, text);
         };
-        let mut lines = self.lines();
-        lines.level = Some(level);
-        let open: Vec<_> = lines.all().cloned().collect();
-        for line in open {
-            lines.ask_level(&line, level);
-        }
-        drop(lines);
+        self.lines().set_level(level);
         answers::result(address, id, b"{}");
     }
 
@@ -305,22 +288,18 @@ impl Talk {
     }
 
     /// The line to a server, opened if there is none or its server ended it; `None` when the server was taken away.
-    fn line(&self, server: &Arc<str>) -> Option<Arc<Line>> {
-        let mut lines = self.lines();
+    fn line(&self, server: &str) -> Option<Arc<Line>> {
         let there = self.core.catalogue.server(server)?;
-        let last = lines.open.get(server).cloned();
-        if let Some(line) = last.as_ref().filter(|line| !line.is_over()) {
-            if line.is_to(&there) {
-                return Some(line.clone());
-            }
-            lines.left.retain(|line| !line.is_over());
-            lines.left.push(line.clone());
-        }
-        lines.opened += 1;
-        let number = lines.opened;
+        Some(
+            self.lines()
+                .to(there, |number, there| self.open(number, there)),
+        )
+    }
+
+    fn open(&self, number: u64, there: Server) -> Arc<Line> {
         let place = Place {
             asks_above: number << ASK_BITS,
-            headers: self.access.headers_for(server),
+            headers: self.access.headers_for(there.name()),
         };
         let asked = self
             .hello
@@ -328,18 +307,10 @@ impl Talk {
             .filter(|hello| hello.capabilities.any() || there.wants_handshake(&place));
         // Its own end must not close what the client hears from the others.
         let link = there.open(passage::to(&self.outlet, number), &place);
-        let line = match asked {
+        match asked {
             Some(hello) => Line::begin(number, there, link, &hello.message, &self.core.tasks),
             None => Line::open(number, there, link),
-        };
-        if let Some(level) = lines.level {
-            lines.ask_level(&line, level);
         }
-        for uri in last.iter().flat_map(|last| last.subscribed()) {
-            lines.ask_subscription(&line, uri);
-        }
-        lines.open.insert(server.clone(), line.clone());
-        Some(line)
     }
 
     fn each_line(&self, tell: impl Fn(&Line)) {
@@ -359,42 +330,6 @@ impl Talk {
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Lines {
-    fn all(&self) -> impl Iterator<Item = &Arc<Line>> {
-        self.open.values().chain(&self.left)
-    }
-
-    /// A server without levels says so; nobody needs to hear it.
-    fn ask_level(&mut self, line: &Line, level: Level) {
-        let params = format!(r#"{{"level":"{}"}}"#, level.name());
-        let nowhere = Mailbox::new(&Arc::default());
-        self.ask(line, "logging/setLevel", &params, &nowhere);
-    }
-
-    /// What the server before had granted; only what this one grants is kept.
-    fn ask_subscription(&mut self, line: &Arc<Line>, uri: String) {
-        let params = serde_json::json!({ "uri": uri }).to_string();
-        let weak = Arc::downgrade(line);
-        let nowhere = Mailbox::new(&Arc::default());
-        let address = passage::until_the_end(&nowhere, line.number, move |delivery| {
-            if let (Some(line), true) = (weak.upgrade(), passage::succeeded(delivery)) {
-                line.note_subscription(&uri, true);
-            }
-        });
-        self.ask(line, "resources/subscribe", &params, &address);
-    }
-
-    /// A request of our own, under an id that no other has.
-    fn ask(&mut self, line: &Line, method: &str, params: &str, address: &Arc<Mailbox>) {
-        self.own += 1;
-        let id = self.own;
-        let text = format!(
-            r#"{{"jsonrpc":"2.0","id":"mcp-bridged-{id}","method":"{method}","params":{params}}}"#
-        );
-        line.send(message(text), address);
     }
 }
 

@@ -15,6 +15,7 @@ mod gateway_chat;
 mod gateway_crowd;
 mod gateway_keys;
 mod gateway_mcp;
+mod gateway_remote;
 mod gateway_responses;
 mod harness;
 mod health;

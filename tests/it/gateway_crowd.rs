@@ -12,6 +12,7 @@ use crate::harness::fake::entry;
 use crate::harness::model::{Gate, Model};
 use crate::harness::within;
 
+mod around;
 mod ends;
 mod sight;
 

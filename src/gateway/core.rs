@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +21,9 @@ use super::upstream::Models;
 use crate::bridge::Budget;
 use crate::config;
 use crate::metrics::GatewayMetrics;
+
+/// From the start, the time in which a request waits for servers that are starting.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What all requests share.
 #[derive(Debug)]
@@ -40,6 +45,8 @@ pub(crate) struct Core {
     active: Arc<watch::Sender<usize>>,
     /// Responses that clients may go on with.
     pub(crate) responses: Arc<Store>,
+    /// Until when requests wait for servers that start with the program.
+    patience: Instant,
     draining: AtomicBool,
 }
 
@@ -83,6 +90,7 @@ impl Core {
             continuations: Arc::default(),
             active: Arc::default(),
             responses: Arc::default(),
+            patience: Instant::now() + PATIENCE,
             draining: AtomicBool::new(false),
         }
     }
@@ -100,6 +108,12 @@ impl Core {
     /// What all servers offer now.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.catalogue.snapshot()
+    }
+
+    /// Waits, shortly after the start only, until every server was asked what it offers, so that the first request doesn't
+    /// meet an empty catalogue.
+    pub(crate) async fn settled(&self) {
+        let _late = timeout_at(self.patience, self.catalogue.settled()).await;
     }
 
     /// What the sender of `headers` may do.

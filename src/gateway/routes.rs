@@ -80,6 +80,7 @@ impl Gateway {
 
     /// Reads a request to a model, and puts together what it is served with.
     async fn asked(&self, request: Request, api: &'static str) -> Result<Asked, ApiError> {
+        self.core.settled().await;
         let access = Arc::new(self.admit_api(&request, "POST")?);
         if self.core.is_draining() {
             let text = "the gateway is shutting down";
@@ -164,6 +165,7 @@ async fn root(state: State<Gateway>, request: Request) -> Response {
 }
 
 async fn tools(State(gateway): State<Gateway>, request: Request) -> Response {
+    gateway.core.settled().await;
     finish(gateway.admit(&request, READ).map(|access| {
         let snapshot = gateway.core.snapshot();
         let tools: Vec<_> = snapshot
@@ -208,6 +210,7 @@ async fn one_response(
 }
 
 async fn all_models(State(gateway): State<Gateway>, request: Request) -> Response {
+    gateway.core.settled().await;
     match gateway.admit_api(&request, READ) {
         Ok(access) => models::all(&gateway.core, &access).await.into_response(),
         Err(error) => error.into_response(),
@@ -219,6 +222,7 @@ async fn one_model(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
+    gateway.core.settled().await;
     match gateway.admit_api(&request, READ) {
         Ok(access) => models::one(&gateway.core, &access, &id)
             .await
@@ -270,7 +274,7 @@ async fn live(State(gateway): State<Gateway>, request: Request) -> Response {
 async fn unknown(State(gateway): State<Gateway>, request: Request) -> Response {
     const ANY: &str = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
     if let Err(reject) = gateway.place(&request, ANY) {
-        return reject.into_response();
+        return of_reject(&reject).into_response();
     }
     let text = format!(
         "nothing is served under {}; there are /v1/models, /v1/chat/completions, /v1/responses, /mcp, /sse and /mcp/tools",

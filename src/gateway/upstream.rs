@@ -6,7 +6,6 @@
 //! (`regular`, `pieces`), so that whoever reads them meets one kind of model.
 
 mod endpoint;
-mod events;
 mod failure;
 mod listing;
 mod mock;

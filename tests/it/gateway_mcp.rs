@@ -130,13 +130,19 @@ async fn every_revision_is_served() {
 }
 
 #[tokio::test]
-async fn an_initialize_without_a_revision_is_refused() {
+async fn an_initialize_without_a_revision_or_out_of_size_is_refused() {
     let all = two().await;
     let client = Streamable::new(all.addr());
     let hello =
         json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"capabilities": {}}});
     let response = client.post(hello.to_string()).await.whole();
     assert_eq!(response.json()["error"]["code"], -32602);
+    assert_eq!(response.header("mcp-session-id"), None);
+    let mut params = initialize_params("2025-11-25", &nothing());
+    params["_meta"] = json!({"padding": "x".repeat(300_000)});
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+    let response = client.post(hello.to_string()).await.whole();
+    assert_eq!(response.json()["error"]["code"], -31003);
     assert_eq!(response.header("mcp-session-id"), None);
 }
 
@@ -346,26 +352,34 @@ async fn a_client_is_asked_by_two_servers_at_the_same_time() {
     let mut asked = Vec::new();
     for server in ["one", "two"] {
         let mut caller = client.clone();
-        let arguments = json!({"method": "elicitation/create", "params": {"message": server}});
+        let params = json!({"message": server, "_meta": {"progressToken": 1}});
+        let arguments = json!({"method": "elicitation/create", "params": params});
         let (id, reply) = caller
             .start("tools/call", &call(&format!("{server}-ask"), arguments))
             .await;
         let mut events = reply.stream();
         let ask = events.message().await;
         assert_eq!(ask["params"]["message"], server);
-        asked.push((server, id, ask["id"].clone(), events));
+        asked.push((server, id, ask, events));
     }
-    assert_ne!(asked[0].2, asked[1].2, "the ids don't collide");
-    for (server, _, id, _) in asked.iter().rev() {
+    assert_ne!(asked[0].2["id"], asked[1].2["id"], "the ids don't collide");
+    for (server, _, ask, _) in asked.iter().rev() {
+        let token = &ask["params"]["_meta"]["progressToken"];
+        let progress = json!({"progressToken": token, "progress": 1, "message": server});
+        client.notify("notifications/progress", &progress).await;
         let result = json!({"action": "accept", "content": {"from": server}});
         client
-            .send(&json!({"jsonrpc": "2.0", "id": id, "result": result}))
+            .send(&json!({"jsonrpc": "2.0", "id": ask["id"], "result": result}))
             .await;
     }
     for (server, id, _, mut events) in asked {
         let answer = answer_on(&mut events, id).await;
         let heard: Value = serde_json::from_str(text(&answer)).unwrap();
         assert_eq!(heard["result"]["content"]["from"], server);
+        let progress = all.received(server, "notifications/progress");
+        assert_eq!(progress.len(), 1, "{progress:?}");
+        let want = json!({"progressToken": 1, "progress": 1, "message": server});
+        assert_eq!(progress[0]["params"], want);
     }
 }
 

@@ -11,6 +11,7 @@ use crate::harness::model::Model;
 use crate::harness::{Behind, Request, Sse, until};
 
 mod absence;
+mod beside;
 mod headers;
 
 /// The names of both, on either side.

@@ -15,6 +15,8 @@ mod gateway_chat;
 mod gateway_crowd;
 mod gateway_keys;
 mod gateway_mcp;
+mod gateway_models;
+mod gateway_readme;
 mod gateway_remote;
 mod gateway_responses;
 mod harness;

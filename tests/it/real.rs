@@ -21,9 +21,11 @@ mod filesystem;
 mod gateway;
 mod git;
 mod litellm;
+mod mock;
 mod open_webui;
 mod openai_sdk;
 mod postgres;
+mod readme;
 mod time;
 mod twenty;
 

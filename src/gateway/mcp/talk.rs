@@ -17,7 +17,7 @@ use crate::gateway::catalogue::Snapshot;
 use crate::gateway::core::Core;
 use crate::gateway::server::{Place, message};
 use crate::jsonrpc::{Edit, Kind, Message, Span, code, member, string_value};
-use crate::mcp::{ClientCapabilities, Level, Request, ServerNotification};
+use crate::mcp::{ClientCapabilities, ClientNotification, Level, Request, ServerNotification};
 use crate::transport::Conversation;
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -53,6 +53,8 @@ struct Hello {
 #[derive(Debug, Default)]
 struct Lines {
     open: HashMap<Arc<str>, Arc<Line>>,
+    /// To servers that were taken away; their calls may finish.
+    left: Vec<Arc<Line>>,
     opened: u64,
     level: Option<Level>,
     /// Requests of our own so far.
@@ -119,6 +121,10 @@ impl Talk {
                 "initialize can't be read",
             );
         };
+        if own.text().len() > MAX_HELLO {
+            let text = format!("initialize has more than {MAX_HELLO} bytes");
+            return answers::error(address, id, code::TOO_LARGE, text);
+        }
         let hello = Hello {
             version: version.clone(),
             message: own,
@@ -173,7 +179,7 @@ impl Talk {
         };
         let mut lines = self.lines();
         lines.level = Some(level);
-        let open: Vec<_> = lines.open.values().cloned().collect();
+        let open: Vec<_> = lines.all().cloned().collect();
         for line in open {
             lines.ask_level(&line, level);
         }
@@ -203,7 +209,7 @@ impl Talk {
         let arguments = String::from_utf8_lossy(arguments.unwrap_or_default());
         let audit = self.core.audit("mcp");
         let noted = audit.line(&self.access.key, tool, &arguments);
-        let address = passage::audited(address, noted, self.over.clone());
+        let address = passage::audited(address, line.number, noted, self.over.clone());
         pass(&line, message, span, with.as_bytes(), &address);
     }
 
@@ -222,7 +228,10 @@ impl Talk {
         };
         let with = serde_json::Value::from(&*prompt.original).to_string();
         match self.line(&prompt.server) {
-            Some(line) => pass(&line, message, span, with.as_bytes(), &passage::to(address)),
+            Some(line) => {
+                let address = passage::to(address, line.number);
+                pass(&line, message, span, with.as_bytes(), &address);
+            }
             None => gone(address, id, &prompt.server),
         }
     }
@@ -257,17 +266,17 @@ impl Talk {
         let Some(line) = self.line(server) else {
             return gone(address, id, server);
         };
-        let request = Request::of(&message.method());
+        let (request, number) = (Request::of(&message.method()), line.number);
         let address = match request {
             Request::Subscribe | Request::Unsubscribe => {
                 let (line, uri) = (Arc::downgrade(&line), uri.into_owned());
-                passage::until_the_end(address, move |delivery| {
+                passage::until_the_end(address, number, move |delivery| {
                     if let (Some(line), true) = (line.upgrade(), passage::succeeded(delivery)) {
                         line.note_subscription(&uri, request == Request::Subscribe);
                     }
                 })
             }
-            _ => passage::to(address),
+            _ => passage::to(address, number),
         };
         line.send(message.clone(), &address);
     }
@@ -280,9 +289,17 @@ impl Talk {
         };
         match (self.line(&server), edit) {
             (Some(line), Some((span, name))) => {
-                pass(&line, message, span, name.as_bytes(), &passage::to(address));
+                pass(
+                    &line,
+                    message,
+                    span,
+                    name.as_bytes(),
+                    &passage::to(address, line.number),
+                );
             }
-            (Some(line), None) => line.send(message.clone(), &passage::to(address)),
+            (Some(line), None) => {
+                line.send(message.clone(), &passage::to(address, line.number));
+            }
             (None, _) => gone(address, id, &server),
         }
     }
@@ -290,11 +307,15 @@ impl Talk {
     /// The line to a server, opened if there is none or its server ended it; `None` when the server was taken away.
     fn line(&self, server: &Arc<str>) -> Option<Arc<Line>> {
         let mut lines = self.lines();
+        let there = self.core.catalogue.server(server)?;
         let last = lines.open.get(server).cloned();
         if let Some(line) = last.as_ref().filter(|line| !line.is_over()) {
-            return Some(line.clone());
+            if line.is_to(&there) {
+                return Some(line.clone());
+            }
+            lines.left.retain(|line| !line.is_over());
+            lines.left.push(line.clone());
         }
-        let there = self.core.catalogue.server(server)?;
         lines.opened += 1;
         let number = lines.opened;
         let place = Place {
@@ -306,10 +327,10 @@ impl Talk {
             .get()
             .filter(|hello| hello.capabilities.any() || there.wants_handshake(&place));
         // Its own end must not close what the client hears from the others.
-        let link = there.open(passage::to(&self.outlet), &place);
+        let link = there.open(passage::to(&self.outlet, number), &place);
         let line = match asked {
-            Some(hello) => Line::begin(number, link, &hello.message, &self.core.tasks),
-            None => Line::open(number, link),
+            Some(hello) => Line::begin(number, there, link, &hello.message, &self.core.tasks),
+            None => Line::open(number, there, link),
         };
         if let Some(level) = lines.level {
             lines.ask_level(&line, level);
@@ -322,10 +343,18 @@ impl Talk {
     }
 
     fn each_line(&self, tell: impl Fn(&Line)) {
-        let lines: Vec<_> = self.lines().open.values().cloned().collect();
+        let lines: Vec<_> = self.lines().all().cloned().collect();
         for line in lines {
             tell(&line);
         }
+    }
+
+    fn send_to(&self, number: u64, message: &Message, address: &Arc<Mailbox>) {
+        self.each_line(|line| {
+            if line.number == number {
+                line.send(message.clone(), address);
+            }
+        });
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
@@ -334,6 +363,10 @@ impl Talk {
 }
 
 impl Lines {
+    fn all(&self) -> impl Iterator<Item = &Arc<Line>> {
+        self.open.values().chain(&self.left)
+    }
+
     /// A server without levels says so; nobody needs to hear it.
     fn ask_level(&mut self, line: &Line, level: Level) {
         let params = format!(r#"{{"level":"{}"}}"#, level.name());
@@ -346,7 +379,7 @@ impl Lines {
         let params = serde_json::json!({ "uri": uri }).to_string();
         let weak = Arc::downgrade(line);
         let nowhere = Mailbox::new(&Arc::default());
-        let address = passage::until_the_end(&nowhere, move |delivery| {
+        let address = passage::until_the_end(&nowhere, line.number, move |delivery| {
             if let (Some(line), true) = (weak.upgrade(), passage::succeeded(delivery)) {
                 line.note_subscription(&uri, true);
             }
@@ -365,6 +398,8 @@ impl Lines {
     }
 }
 
+/// Bytes of an `initialize`; it is kept as long as the session, for the servers that are to get it.
+const MAX_HELLO: usize = 256 * 1024;
 /// MCP 2025-11-25, Resources § Error Handling.
 const RESOURCE_NOT_FOUND: i32 = -32002;
 
@@ -373,6 +408,13 @@ impl Conversation for Talk {
         match message.kind() {
             Kind::Request => self.request(&message, address),
             Kind::Notification if message.method() == "notifications/initialized" => {}
+            Kind::Notification
+                if ClientNotification::of(&message.method()) == ClientNotification::Progress =>
+            {
+                if let Some((number, message)) = passage::progress(&message) {
+                    self.send_to(number, &message, address);
+                }
+            }
             // Ids are unique in the client's session, so of all servers only the one that knows it is concerned.
             Kind::Notification => {
                 self.each_line(|line| line.send(message.clone(), address));
@@ -381,12 +423,9 @@ impl Conversation for Talk {
                 let id = message
                     .id()
                     .and_then(|id| std::str::from_utf8(id).ok()?.parse::<u64>().ok());
-                let number = id.map(|id| id >> ASK_BITS);
-                self.each_line(|line| {
-                    if Some(line.number) == number {
-                        line.send(message.clone(), address);
-                    }
-                });
+                if let Some(id) = id {
+                    self.send_to(id >> ASK_BITS, &message, address);
+                }
             }
         }
     }

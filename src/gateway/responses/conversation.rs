@@ -100,11 +100,6 @@ impl Conversation {
         self.attach_reasoning();
     }
 
-    /// Whether this call has no answer yet.
-    pub(super) fn is_open(&self, id: &str) -> bool {
-        self.open.contains_key(id)
-    }
-
     /// The answer to a call: the text of its `tool` message, and content parts that it can't have. `false` when no call of
     /// this id waits for one.
     pub(super) fn answer(&mut self, id: &str, text: &str, parts: Vec<Value>) -> bool {
@@ -239,7 +234,8 @@ mod tests {
             panic!("an array");
         };
         let mut conversation = Conversation::resume(messages);
-        assert!(conversation.is_open("b") && !conversation.is_open("a"));
+        assert_eq!(conversation.check_answers(|id| id == "b"), Ok(()));
+        assert!(conversation.check_answers(|id| id == "a").is_err());
         conversation.say("user", "and?".into());
         assert!(conversation.answer("b", "b", Vec::new()));
         let mut expected = before;

@@ -157,6 +157,14 @@ impl Reader<'_> {
                 if input.pending.iter().any(|other| other.id == pending.id) {
                     return Ok(());
                 }
+                if input.pending.len() >= PENDING {
+                    return Err(ApiError::invalid(
+                        place,
+                        format!(
+                            "more than {PENDING} approval requests wait; leave out those that are settled"
+                        ),
+                    ));
+                }
                 let name = self.public_name(&pending.label, &pending.name);
                 conversation.call(&pending.call_id, &name, &pending.arguments, Map::new());
                 input.pending.push(pending);
@@ -230,6 +238,9 @@ impl Reader<'_> {
         }
     }
 }
+
+/// Approval requests of one conversation that were not executed.
+const PENDING: usize = 1000;
 
 /// Items that mean something to OpenAI's own models only.
 const UNREADABLE: &[&str] = &[

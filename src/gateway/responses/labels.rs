@@ -126,3 +126,82 @@ impl Label {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::rounds::Offered;
+    use crate::gateway::selection;
+
+    fn offered(server: &str, original: &str) -> Offered {
+        let name = format!("{server}-{original}");
+        Offered {
+            tool: Arc::new(Tool {
+                name: name.as_str().into(),
+                server: server.into(),
+                original: original.into(),
+                object: bytes::Bytes::new(),
+                parsed: json!({}),
+            }),
+            needs_approval: false,
+        }
+    }
+
+    fn entry(label: &str, tools: &[Offered]) -> selection::Label {
+        selection::Label {
+            server_label: label.to_owned(),
+            tools: tools.to_vec(),
+        }
+    }
+
+    fn lists(labels: &Labels) -> Vec<(String, Vec<String>)> {
+        let name = |tool: &Value| tool["name"].as_str().unwrap().to_owned();
+        labels
+            .lists()
+            .map(|(label, tools)| {
+                let tools = tools.as_array().unwrap().iter().map(name).collect();
+                (label.to_owned(), tools)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn unasked_each_server_is_a_label() {
+        let labels = Labels::of(&Selection {
+            offered: vec![offered("a", "x"), offered("b", "x"), offered("a", "y")],
+            ..Selection::default()
+        });
+        let expected = [("a", vec!["x", "y"]), ("b", vec!["x"])];
+        let expected = expected.map(|(label, tools)| {
+            (
+                label.to_owned(),
+                tools.into_iter().map(str::to_owned).collect(),
+            )
+        });
+        assert_eq!(lists(&labels), expected);
+        assert_eq!(labels.name(&offered("b", "x").tool), ("b", "x"));
+        assert_eq!(&*labels.tool("b", "x").unwrap().name, "b-x");
+        assert!(labels.tool("b", "y").is_none());
+    }
+
+    #[test]
+    fn names_are_unique_under_a_label_of_several_servers() {
+        let labels = Labels::of(&Selection {
+            labels: vec![
+                entry("one", &[offered("a", "x")]),
+                entry(
+                    "all",
+                    &[offered("a", "x"), offered("b", "x"), offered("c", "x")],
+                ),
+                entry("empty", &[]),
+            ],
+            ..Selection::default()
+        });
+        assert_eq!(labels.name(&offered("a", "x").tool), ("one", "x"));
+        assert_eq!(labels.name(&offered("b", "x").tool), ("all", "b-x"));
+        assert_eq!(&*labels.tool("all", "c-x").unwrap().name, "c-x");
+        assert_eq!(labels.names().collect::<Vec<_>>(), ["one", "all", "empty"]);
+        // what is not offered any more goes by its server's names
+        assert_eq!(labels.name(&offered("d", "x").tool), ("d", "x"));
+    }
+}

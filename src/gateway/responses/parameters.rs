@@ -3,6 +3,8 @@
 //! `max_output_tokens` becomes `max_tokens`, the one name that every OpenAI-compatible endpoint knows. What neither API knows
 //! goes to the model as it is; what only a Responses server itself could act on stays here.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::content::kind;
@@ -53,12 +55,12 @@ pub(super) fn tool_choice(
         kind @ ("auto" | "none" | "required") => Some(kind.into()),
         "allowed_tools" => {
             let allowed = choice.get("tools").and_then(Value::as_array);
-            let names: Vec<String> = allowed
+            let names: HashSet<String> = allowed
                 .into_iter()
                 .flatten()
                 .flat_map(|tool| names(tool, tools, labels))
                 .collect();
-            let keeps = |name: &str| names.iter().any(|allowed| allowed == name);
+            let keeps = |name: &str| names.contains(name);
             tools.retain(keeps);
             offered.retain(|offered| keeps(&offered.tool.name));
             match text(choice, "mode") {

@@ -136,7 +136,7 @@ fn an_approval_waits_until_it_was_executed() {
         "type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": false, "reason": "no",
     });
     let input = read(json!([request, response])).unwrap();
-    assert!(input.conversation.is_open("mcpr_1"));
+    assert!(input.conversation.check_answers(|_| false).is_err());
     assert_eq!(
         input.pending,
         [Pending {

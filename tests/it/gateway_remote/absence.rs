@@ -260,3 +260,35 @@ async fn a_reload_adds_and_removes_remote_servers() {
         "{results:?}"
     );
 }
+
+#[tokio::test]
+async fn chats_on_remote_servers_finish_when_the_daemon_stops() {
+    let mut pair = Pair::start().await;
+    let file = pair.far.path("go");
+    let turns = json!([
+        {"calls": [["web-hold", {"file": file}], ["old-hold", {"file": file}]]},
+        {"calls": [["web-echo", {}], ["old-echo", {}]]},
+    ]);
+    let mut chats = JoinSet::new();
+    for way in Way::ALL {
+        let (addr, turns) = (pair.near.addr(), turns.clone());
+        chats.spawn(async move { chats::ask(addr, way, &turns).await });
+    }
+    for name in BOTH {
+        pair.far.until_received(name, "tools/call", 4).await;
+    }
+    pair.near.signal(nix::sys::signal::Signal::SIGTERM);
+    pair.near
+        .until_logged("stopping: calls in flight may finish")
+        .await;
+    std::fs::write(file, "").unwrap();
+    while let Some(outcome) = within("a chat", chats.join_next()).await {
+        let results = outcome.unwrap().results();
+        assert_eq!(results[..2], ["released", "released"]);
+        assert!(
+            results[2].contains("tools/call") && results[3].contains("tools/call"),
+            "{results:?}"
+        );
+    }
+    assert_eq!(pair.near.exit().await.code(), Some(0));
+}

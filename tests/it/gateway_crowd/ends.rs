@@ -204,10 +204,17 @@ async fn after_the_last_round_nothing_may_be_called() {
 #[tokio::test]
 async fn chats_under_way_finish_when_the_daemon_stops() {
     let mut crowd = Crowd::start().await;
-    let mut chats = Vec::new();
+    // further calls come when nobody else's are taken any more
+    let turns = json!([
+        {"calls": [["one-hold", {"file": crowd.path("go-on")}]]},
+        {"calls": [["one-echo", {}], ["two-echo", {}]]},
+    ]);
+    let mut chats = JoinSet::new();
     for way in Way::ALL {
-        chats.push(crowd.held(way, "go-on").await);
+        let (addr, turns) = (crowd.addr(), turns.clone());
+        chats.spawn(async move { chats::ask(addr, way, &turns).await });
     }
+    crowd.all.until_received("one", "tools/call", 4).await;
     crowd.all.signal(Signal::SIGTERM);
     until("the gateway to refuse new chats", async || {
         match attempt(crowd.addr(), Way::Chat.request(&json!([]))).await {
@@ -217,8 +224,14 @@ async fn chats_under_way_finish_when_the_daemon_stops() {
     })
     .await;
     crowd.release("go-on");
-    for chat in chats {
-        assert_eq!(outcome(chat).await.results(), ["released"]);
+    while let Some(outcome) = within("the end of a chat", chats.join_next()).await {
+        let results = outcome.unwrap().results();
+        assert_eq!(results[0], "released");
+        let others = &results[1..];
+        assert!(
+            others.iter().all(|result| result.contains("tools/call")),
+            "{others:?}"
+        );
     }
     assert_eq!(crowd.all.exit().await.code(), Some(0));
 }

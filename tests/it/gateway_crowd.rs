@@ -12,6 +12,7 @@ use crate::harness::fake::entry;
 use crate::harness::model::{Gate, Model};
 use crate::harness::within;
 
+mod around;
 mod ends;
 mod sight;
 
@@ -44,6 +45,16 @@ impl Crowd {
 
     async fn ask(&self, way: Way, turns: &Value) -> Outcome {
         chats::ask(self.addr(), way, turns).await
+    }
+
+    /// Has the same chat in all ways at the same time.
+    async fn ask_in_all_ways(&self, turns: &Value) -> Vec<(Way, Outcome)> {
+        let mut chats = JoinSet::new();
+        for way in Way::ALL {
+            let (addr, turns) = (self.addr(), turns.clone());
+            chats.spawn(async move { (way, chats::ask(addr, way, &turns).await) });
+        }
+        within("the end of all chats", chats.join_all()).await
     }
 
     /// Begins a chat whose first call is held until `file` is there; waits until the server `one` has it.

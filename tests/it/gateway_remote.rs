@@ -1,154 +1,318 @@
-//! Remote servers behind the gateway. Here they are the bridges of another daemon.
+//! Remote servers behind the gateway: bridges of a second daemon, by Streamable HTTP (`web`) and by HTTP+SSE (`old`).
+
+use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
 use crate::harness::behind::{call, names, text};
+use crate::harness::chats::{self, Way};
 use crate::harness::fake::entry;
-use crate::harness::http::exchange;
-use crate::harness::{Behind, Fake, Request, Streamable, fake, until};
+use crate::harness::model::Model;
+use crate::harness::{Behind, Request, Sse, until};
 
-const KEYS: &str = "isolation: shared\napi_keys: [first-hidden, second-hidden]";
+mod absence;
+mod beside;
+mod headers;
 
-/// A bridge that wants a key.
-async fn far() -> Fake {
-    let fake = fake::fake(KEYS, &["--scheme", "far"]).await;
-    fake.ready().await;
-    fake
+/// The names of both, on either side.
+const BOTH: [&str; 2] = ["web", "old"];
+
+/// A gateway, and behind it the daemon that has its servers.
+struct Pair {
+    near: Behind,
+    far: Behind,
+    model: Model,
 }
 
-/// The remote server `away`, also called `far`.
-fn away(far: &Fake, transport: &str) -> String {
-    let path = if transport == "sse" { "sse" } else { "mcp" };
-    let url = format!("http://{}/{path}", far.addr());
-    format!(
-        "  away:\n    aliases: [far]\n    url: {url}\n    transport: {transport}\n    auth_type: bearer_token\n    auth_value: first-hidden\n"
-    )
+impl Pair {
+    async fn start() -> Self {
+        let far = far().await;
+        let servers = BOTH.map(|name| remote(name, far.bridge(name), ""));
+        Self::of(far, &servers).await
+    }
+
+    /// A gateway over these servers, before an obedient model.
+    async fn of(far: Behind, servers: &[String]) -> Self {
+        let model = chats::obedient().await;
+        let near = Behind::start(&gateway(&model), servers).await;
+        Self { near, far, model }
+    }
+
+    async fn sse(&self) -> Sse {
+        self.near.sse(&json!({})).await
+    }
 }
 
-async fn behind(far: &Fake, transport: &str) -> Behind {
-    let bridges = [
-        entry("near", "", &["--scheme", "near"]),
-        away(far, transport),
-    ];
-    Behind::start("", &bridges).await
+/// A daemon with both bridges.
+async fn far() -> Behind {
+    Behind::start("", &BOTH.map(bridge)).await
+}
+
+fn bridge(name: &str) -> String {
+    entry(name, "", &["--scheme", name])
+}
+
+/// The lines below `gateway:` that make this the model `m`.
+fn gateway(model: &Model) -> String {
+    let url = json!(model.url());
+    format!("model_list:\n  - {{ model_name: m, api_base: {url} }}")
+}
+
+/// One entry below `bridges:` for the bridge at this address; one called `old` is spoken with by HTTP+SSE.
+fn remote(name: &str, addr: SocketAddr, extra: &str) -> String {
+    let (path, transport) = if name == "old" {
+        ("sse", "sse")
+    } else {
+        ("mcp", "http")
+    };
+    let mut entry =
+        format!("  {name}:\n    url: http://{addr}/{path}\n    transport: {transport}\n");
+    for line in extra.lines() {
+        entry.push_str(&format!("    {line}\n"));
+    }
+    entry
+}
+
+/// The names of the catalogue.
+async fn catalogue(near: &Behind) -> Vec<String> {
+    let request = Request::get("/mcp/tools").header("accept", "application/json");
+    let tools = near.ask(request).await.json();
+    let names = names(&tools["tools"]).into_iter();
+    names.map(str::to_owned).collect()
 }
 
 #[tokio::test]
-async fn a_remote_server_is_one_of_all() {
-    for transport in ["http", "sse"] {
-        let far = far().await;
-        let all = behind(&far, transport).await;
-        let mut client = all.sse(&json!({})).await;
-        let tools = client.request("tools/list", &json!({})).await;
-        let tools = names(&tools["result"]["tools"]);
+async fn tools_of_remote_servers_are_listed_and_executed() {
+    let pair = Pair::start().await;
+    let listed = catalogue(&pair.near).await;
+    for name in ["web-echo", "old-echo", "web-state", "old-state"] {
         assert!(
-            tools.contains(&"near-echo") && tools.contains(&"away-echo"),
-            "{tools:?}"
+            listed.iter().any(|tool| tool == name),
+            "{name} in {listed:?}"
         );
-        for tool in ["away-echo", "far-echo"] {
-            let answer = client.call(tool, &json!({"transport": transport})).await;
+    }
+    let mut sse = pair.sse().await;
+    let mut streamable = pair.near.streamable(&json!({})).await;
+    for name in BOTH {
+        let tool = format!("{name}-echo");
+        let arguments =
+            json!({"big": 12_345_678_901_234_567_890_u64, "text": "ü\u{2028}", "null": null});
+        for answer in [
+            sse.call(&tool, &arguments).await,
+            streamable.call(&tool, &arguments).await,
+        ] {
             let params = &answer["result"]["params"];
-            assert_eq!(params["name"], "echo", "{transport}: {answer}");
-            assert_eq!(params["arguments"]["transport"], transport);
+            assert_eq!(
+                (&params["name"], &params["arguments"]),
+                (&json!("echo"), &arguments)
+            );
         }
-        let progress = call("away-progress", json!({"n": 2}));
+    }
+    for (n, way) in Way::ALL.into_iter().enumerate() {
+        let turns = json!([{"calls": [["web-echo", {"n": n}], ["old-echo", {"n": n}], ["web-fail", {"message": "no luck"}]]}]);
+        let results = chats::ask(pair.near.addr(), way, &turns).await.results();
+        for result in &results[..2] {
+            assert!(
+                result.contains(&format!(r#""arguments":{{"n":{n}}}"#)),
+                "{results:?}"
+            );
+        }
+        assert!(results[2].contains("no luck"), "{results:?}");
+    }
+    let offered = &pair.model.requests()[0].body["tools"];
+    assert_eq!(offered.as_array().unwrap().len(), listed.len());
+}
+
+#[tokio::test]
+async fn progress_comes_and_cancellation_arrives() {
+    let pair = Pair::start().await;
+    let mut client = pair.sse().await;
+    for name in BOTH {
+        let tool = format!("{name}-progress");
         let id = client
-            .start_call("away-progress", &progress["arguments"], &json!("own"))
+            .start_call(&tool, &json!({"n": 3}), &json!("mine"))
             .await;
-        assert_eq!(text(&client.answer(id).await), "done", "{transport}");
-        let seen = client.seen();
-        let tokens: Vec<_> = seen
-            .iter()
-            .map(|it| &it["params"]["progressToken"])
+        assert_eq!(text(&client.answer(id).await), "done");
+        let steps: Vec<Value> = client
+            .seen()
+            .into_iter()
+            .map(|message| {
+                assert_eq!(message["params"]["progressToken"], "mine", "{message}");
+                message["params"]["progress"].clone()
+            })
             .collect();
-        assert_eq!(tokens, ["own", "own"], "{transport}");
-        let answer = client
-            .request("resources/read", &json!({"uri": "far://a"}))
-            .await;
-        assert_eq!(answer["result"]["contents"][0]["text"], "about far://a");
-        let answer = client
-            .call("away-fail", &json!({"code": -5, "message": "so"}))
-            .await;
-        assert_eq!(answer["error"]["code"], -5, "{answer}");
-        let answer = client
-            .request("resources/subscribe", &json!({"uri": "far://a"}))
-            .await;
-        assert_eq!(answer["result"], json!({}), "{answer}");
-        client.call("away-update", &json!({"uri": "far://a"})).await;
-        let updated = client.next().await;
-        assert_eq!(updated["params"]["uri"], "far://a", "{updated}");
-        let held = client
-            .start("tools/call", &call("away-hold", json!({"key": "k"})))
-            .await;
-        far.recorded("\"hold\"").await;
+        assert_eq!(steps, [1, 2, 3]);
+
+        let held = call(&format!("{name}-hold"), json!({"key": "k"}));
+        let id = client.start("tools/call", &held).await;
+        let there = pair.far.until_received(name, "tools/call", 2).await;
         client
-            .notify("notifications/cancelled", &json!({"requestId": held}))
+            .notify("notifications/cancelled", &json!({"requestId": id}))
             .await;
-        far.recorded("notifications/cancelled").await;
-        assert!(!all.log().contains("hidden"));
+        let cancelled = pair
+            .far
+            .until_received(name, "notifications/cancelled", 1)
+            .await;
+        assert_eq!(cancelled["params"]["requestId"], there["id"]);
+
+        // a client that leaves cancels, too
+        let mut leaves = pair.sse().await;
+        leaves.start("tools/call", &held).await;
+        pair.far.until_received(name, "tools/call", 3).await;
+        drop(leaves);
+        pair.far
+            .until_received(name, "notifications/cancelled", 2)
+            .await;
+        assert_eq!(
+            text(&client.call(&format!("{name}-sleep"), &json!({})).await),
+            "slept"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_chat_that_is_left_cancels_its_calls_at_both() {
+    let pair = Pair::start().await;
+    let calls = json!([{"calls": [["web-hold", {"key": "k"}], ["old-hold", {"key": "k"}]]}]);
+    for (n, way) in Way::ALL.into_iter().enumerate() {
+        let (addr, turns) = (pair.near.addr(), calls.clone());
+        let mut chat = tokio::task::JoinSet::new();
+        chat.spawn(async move { chats::ask(addr, way, &turns).await });
+        for name in BOTH {
+            pair.far.until_received(name, "tools/call", n + 1).await;
+        }
+        drop(chat);
+        for name in BOTH {
+            pair.far
+                .until_received(name, "notifications/cancelled", n + 1)
+                .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn resources_are_read_and_subscribed_to_where_they_are() {
+    let pair = Pair::start().await;
+    let (mut one, mut other) = (pair.sse().await, pair.sse().await);
+    for name in BOTH {
+        let uri = json!({"uri": format!("{name}://a")});
+        let read = one.request("resources/read", &uri).await;
+        assert_eq!(read["result"]["contents"][0]["uri"], uri["uri"], "{read}");
+        let answer = one.request("resources/subscribe", &uri).await;
+        assert_eq!(answer["result"], json!({}), "{answer}");
+        pair.far
+            .until_received(name, "resources/subscribe", 1)
+            .await;
+        other.call(&format!("{name}-update"), &uri).await;
+        let news = one.next().await;
+        assert_eq!(
+            (&news["method"], &news["params"]),
+            (&json!("notifications/resources/updated"), &uri)
+        );
+        one.request("resources/unsubscribe", &uri).await;
+        pair.far
+            .until_received(name, "resources/unsubscribe", 1)
+            .await;
+        let prompt = one
+            .request(
+                "prompts/get",
+                &call(&format!("{name}-echo"), json!({"a": "b"})),
+            )
+            .await;
+        assert!(prompt["result"].is_object(), "{prompt}");
+    }
+    other.call("web-echo", &json!({})).await;
+    assert_eq!(other.seen(), Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn errors_of_a_remote_server_come_as_they_are() {
+    let pair = Pair::start().await;
+    let mut client = pair.sse().await;
+    for name in BOTH {
+        let fails = json!({"code": -32042, "message": "out of luck"});
+        let answer = client.call(&format!("{name}-fail"), &fails).await;
+        assert_eq!(
+            (&answer["error"]["code"], &answer["error"]["message"]),
+            (&json!(-32042), &json!("out of luck"))
+        );
+        let answer = client.call(&format!("{name}-nothing"), &json!({})).await;
+        assert_eq!(answer["error"]["code"], -32602, "{answer}");
+        // the server's death is an error of the far bridge's
+        let answer = client
+            .call(&format!("{name}-crash"), &json!({"code": 3}))
+            .await;
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains("exit code 3"), "{answer}");
+        pair.far.until_ready(name).await;
+        until("the tool after a restart", async || {
+            let answer = client.call(&format!("{name}-sleep"), &json!({})).await;
+            answer["result"].is_object().then_some(())
+        })
+        .await;
     }
 }
 
 #[tokio::test]
 async fn a_changed_list_of_a_remote_server_is_told() {
-    let far = far().await;
-    let all = behind(&far, "http").await;
-    let mut client = all.sse(&json!({})).await;
-    client
-        .call("away-list_changed", &json!({"add": "brand_new"}))
-        .await;
-    until("the new tool", async || {
-        let answer = client.call("away-brand_new", &json!({})).await;
-        answer["result"].is_object().then_some(())
-    })
-    .await;
-    let changed = |it: &Value| it["method"] == "notifications/tools/list_changed";
-    assert!(client.seen().iter().any(changed));
-}
-
-#[tokio::test]
-async fn a_clients_own_header_goes_to_that_server_alone() {
-    let far = far().await;
-    let all = behind(&far, "http").await;
-    for (value, good) in [
-        ("Bearer second-hidden", true),
-        ("Bearer wrong-hidden", false),
-    ] {
-        let mut client = Streamable::new(all.addr());
-        let header = ("x-mcp-far-authorization".to_owned(), value.to_owned());
-        client.headers = vec![header];
-        client.initialize("2025-11-25", &json!({})).await;
-        let answer = client.call("away-echo", &json!({})).await;
-        assert_eq!(answer["result"].is_object(), good, "{answer}");
-        assert!(!answer.to_string().contains("hidden"), "{answer}");
-        assert!(client.call("near-echo", &json!({})).await["result"].is_object());
+    let pair = Pair::start().await;
+    let mut client = pair.sse().await;
+    for name in BOTH {
+        client
+            .call(&format!("{name}-list_changed"), &json!({"add": "fresh"}))
+            .await;
+        let fresh = format!("{name}-fresh");
+        while !catalogue(&pair.near).await.contains(&fresh) {
+            assert_eq!(
+                client.next().await["method"],
+                "notifications/tools/list_changed"
+            );
+        }
+        assert!(client.call(&fresh, &json!({})).await["result"].is_object());
     }
-    let mut other = all.streamable(&json!({})).await;
-    assert!(other.call("away-echo", &json!({})).await["result"].is_object());
-    assert!(!all.log().contains("hidden"));
 }
 
 #[tokio::test]
-async fn a_remote_server_that_goes_leaves_with_a_note() {
-    let mut far = far().await;
-    let all = behind(&far, "http").await;
-    let mut client = all.streamable(&json!({})).await;
-    assert!(client.call("away-echo", &json!({})).await["result"].is_object());
-    assert_eq!(far.stop().await, Some(0));
-    let answer = client.call("away-echo", &json!({})).await;
-    assert!(answer["error"].is_object(), "{answer}");
-    let note = all.until_noted("away", |note| !note.is_null()).await;
-    assert!(note.as_str().unwrap().contains("away"), "{note}");
-    let answer = client.call("away-echo", &json!({})).await;
-    let message = answer["error"]["message"].as_str().unwrap();
-    assert!(message.contains("away"), "{message}");
-    let tools = client.request("tools/list", &json!({})).await;
-    let tools = names(&tools["result"]["tools"]);
-    assert!(
-        tools.iter().all(|tool| tool.starts_with("near-")),
-        "{tools:?}"
+async fn filters_and_aliases_of_a_remote_server_hold() {
+    let far = far().await;
+    let web = remote(
+        "web",
+        far.bridge("web"),
+        "aliases: [w, the_web]\ntools: { allow: ['e*'], deny: [emit] }",
     );
-    assert!(client.call("near-echo", &json!({})).await["result"].is_object());
-    let health = exchange(all.addr(), Request::get("/health")).await;
-    assert_eq!(health.status(), 200);
+    let old = remote(
+        "old",
+        far.bridge("old"),
+        "tools: { deny: ['[!s]*'] }\ndescription: The old one",
+    );
+    let pair = Pair::of(far, &[web, old]).await;
+    assert_eq!(
+        catalogue(&pair.near).await,
+        [
+            "web-echo",
+            "old-sleep",
+            "old-stderr",
+            "old-spawn",
+            "old-state"
+        ]
+    );
+    let mut client = pair.sse().await;
+    for alias in ["w-echo", "the_web-echo"] {
+        assert!(client.call(alias, &json!({})).await["result"].is_object());
+    }
+    for hidden in ["web-emit", "w-emit", "web-hold", "old-echo"] {
+        let answer = client.call(hidden, &json!({})).await;
+        assert_eq!(answer["error"]["code"], -32602, "{answer}");
+    }
+    assert_eq!(pair.far.received("web", "tools/call").len(), 2);
+    let request = Way::Chat
+        .request(&json!([{"calls": [["web-emit", {}], ["web-echo", {}], ["old-sleep", {}]]}]));
+    let request = request.header("x-mcp-servers", "the_web");
+    let results = chats::send(pair.near.addr(), Way::Chat, request)
+        .await
+        .results();
+    assert!(results[1].contains("tools/call"), "{results:?}");
+    assert_ne!(results[2], "slept");
+    assert_eq!(pair.far.received("web", "tools/call").len(), 3);
+    assert!(pair.far.received("old", "tools/call").is_empty());
 }

@@ -13,12 +13,6 @@ use crate::harness::sse::Events;
 use crate::harness::{until, within};
 use crate::supervision::kill;
 
-/// The error of an outcome, which has to name `text`.
-fn assert_says(error: &Value, text: &str) {
-    let message = error["message"].as_str().unwrap_or_default();
-    assert!(message.contains(text), "{error}");
-}
-
 #[tokio::test]
 async fn a_client_that_leaves_takes_its_call_along() {
     let crowd = Crowd::start().await;
@@ -131,45 +125,59 @@ async fn restarts(crowd: &Crowd) -> usize {
 
 #[tokio::test]
 async fn a_tool_that_takes_too_long_is_cancelled_and_the_model_told() {
-    let crowd = Crowd::with("tool_timeout: 500ms", chats::obedient().await).await;
-    for (n, way) in Way::ALL.into_iter().enumerate() {
-        let calls = json!([{"calls": [["one-hold", {"key": "never"}], ["two-echo", {}]]}]);
-        let results = crowd.ask(way, &calls).await.results();
-        assert!(results[0].contains("no result within 500ms"), "{results:?}");
-        assert!(results[1].contains("tools/call"), "{results:?}");
-        let cancelled = crowd
-            .all
-            .until_received("one", "notifications/cancelled", n + 1)
-            .await;
-        assert_eq!(
-            cancelled["params"]["requestId"],
-            crowd.all.received("one", "tools/call")[n]["id"]
+    let crowd = Crowd::with("tool_timeout: 1s", chats::obedient().await).await;
+    let turns = json!([{"calls": [["one-hold", {"key": "never"}], ["two-echo", {}]]}]);
+    for (way, outcome) in crowd.ask_in_all_ways(&turns).await {
+        let results = outcome.results();
+        assert!(
+            results[0].contains("no result within 1s"),
+            "{way:?} {results:?}"
         );
+        assert!(results[1].contains("tools/call"), "{way:?} {results:?}");
     }
+    crowd
+        .all
+        .until_received("one", "notifications/cancelled", 4)
+        .await;
+    let ids = |method: &str, pointer: &str| {
+        let messages = crowd.all.received("one", method);
+        let ids = messages
+            .iter()
+            .map(|message| message.pointer(pointer).cloned().unwrap());
+        let mut ids: Vec<_> = ids.map(|id| id.as_u64().unwrap()).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let cancelled = ids("notifications/cancelled", "/params/requestId");
+    assert_eq!(cancelled, ids("tools/call", "/id"));
 }
 
 #[tokio::test]
 async fn the_deadline_ends_model_and_tools() {
-    let crowd = Crowd::with("deadline: 1s", chats::obedient().await).await;
-    for (n, way) in Way::ALL.into_iter().enumerate() {
-        // words first, so that a stream has begun
-        let turns = json!([{"text": "Wait.", "calls": [["one-hold", {"key": "never"}]]}]);
-        let outcome = crowd.ask(way, &turns).await;
-        assert_eq!(
-            outcome.status,
-            if way.streams() { 200 } else { 504 },
-            "{outcome:?}"
-        );
-        assert_says(&outcome.error, "`deadline`");
-        crowd
-            .all
-            .until_received("one", "notifications/cancelled", n + 1)
-            .await;
-
-        let outcome = crowd.ask(way, &json!([{"hang": 0}])).await;
-        assert_says(&outcome.error, "`deadline`");
-        crowd.model.disconnects(n + 1).await;
+    let crowd = Crowd::with("deadline: 2s", chats::obedient().await).await;
+    // words first, so that a stream has begun
+    let held = json!([{"text": "Wait.", "calls": [["one-hold", {"key": "never"}]]}]);
+    let hanging = json!([{"hang": 0}]);
+    for turns in [held, hanging] {
+        for (way, outcome) in crowd.ask_in_all_ways(&turns).await {
+            let begins = way.streams() && turns[0]["hang"].is_null();
+            let message = outcome.error["message"].as_str();
+            assert!(
+                message.is_some_and(|it| it.contains("`deadline`")),
+                "{way:?} {outcome:?}"
+            );
+            assert!(
+                outcome.status == 504 || way.streams(),
+                "{way:?} {outcome:?}"
+            );
+            assert!(outcome.status == 200 || !begins, "{way:?} {outcome:?}");
+        }
     }
+    crowd
+        .all
+        .until_received("one", "notifications/cancelled", 4)
+        .await;
+    crowd.model.disconnects(4).await;
 }
 
 #[tokio::test]
@@ -196,10 +204,17 @@ async fn after_the_last_round_nothing_may_be_called() {
 #[tokio::test]
 async fn chats_under_way_finish_when_the_daemon_stops() {
     let mut crowd = Crowd::start().await;
-    let mut chats = Vec::new();
+    // further calls come when nobody else's are taken any more
+    let turns = json!([
+        {"calls": [["one-hold", {"file": crowd.path("go-on")}]]},
+        {"calls": [["one-echo", {}], ["two-echo", {}]]},
+    ]);
+    let mut chats = JoinSet::new();
     for way in Way::ALL {
-        chats.push(crowd.held(way, "go-on").await);
+        let (addr, turns) = (crowd.addr(), turns.clone());
+        chats.spawn(async move { chats::ask(addr, way, &turns).await });
     }
+    crowd.all.until_received("one", "tools/call", 4).await;
     crowd.all.signal(Signal::SIGTERM);
     until("the gateway to refuse new chats", async || {
         match attempt(crowd.addr(), Way::Chat.request(&json!([]))).await {
@@ -209,8 +224,14 @@ async fn chats_under_way_finish_when_the_daemon_stops() {
     })
     .await;
     crowd.release("go-on");
-    for chat in chats {
-        assert_eq!(outcome(chat).await.results(), ["released"]);
+    while let Some(outcome) = within("the end of a chat", chats.join_next()).await {
+        let results = outcome.unwrap().results();
+        assert_eq!(results[0], "released");
+        let others = &results[1..];
+        assert!(
+            others.iter().all(|result| result.contains("tools/call")),
+            "{others:?}"
+        );
     }
     assert_eq!(crowd.all.exit().await.code(), Some(0));
 }

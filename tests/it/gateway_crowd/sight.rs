@@ -8,7 +8,7 @@ use crate::harness::http::{Request, exchange};
 use crate::harness::until;
 
 /// Everything that the settings of these tests add.
-const KEYS: &str = "master_key: the-master\nvirtual_keys:\n  - { name: team, api_key: the-team }\ntool_timeout: 500ms";
+const KEYS: &str = "master_key: the-master\nvirtual_keys:\n  - { name: team, api_key: the-team }\ntool_timeout: 1s";
 
 /// Calls that end in every way that there is, with what the audit calls it.
 fn every_end() -> (Value, [(&'static str, &'static str); 5]) {
@@ -106,7 +106,7 @@ async fn each_call_leaves_a_line_and_a_number() {
 
 #[tokio::test]
 async fn a_chat_that_was_left_is_counted_as_cancelled() {
-    let settings = format!("{KEYS}\naudit_arguments: true").replace("500ms", "60s");
+    let settings = format!("{KEYS}\naudit_arguments: true").replace("1s", "60s");
     let crowd = Crowd::with(&settings, chats::obedient().await).await;
     let turns = json!([{"calls": [["one-hold", {"key": "never"}]]}]);
     for (n, way) in Way::ALL.into_iter().enumerate() {

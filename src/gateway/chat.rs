@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -61,7 +60,7 @@ pub(crate) struct Chat {
 ///
 /// # Cancel safety
 /// Dropping the future ends the model's answer and cancels the calls under way.
-pub(crate) async fn serve(chat: Chat, body: &Bytes) -> Result<Response, ApiError> {
+pub(crate) async fn serve(chat: Chat, body: Map<String, Value>) -> Result<Response, ApiError> {
     let deadline = Deadline::new(chat.settings.deadline);
     let read = chat.read(body);
     let (request, wants_usage) = read.inspect_err(|error| chat.caller.tally.failed(error))?;
@@ -82,7 +81,7 @@ pub(crate) async fn serve(chat: Chat, body: &Bytes) -> Result<Response, ApiError
 
 impl Chat {
     /// What is asked of the model, and whether a stream is to end with the usage.
-    fn read(&self, body: &Bytes) -> Result<(Request, bool), ApiError> {
+    fn read(&self, body: Map<String, Value>) -> Result<(Request, bool), ApiError> {
         let body = Body::read(body)?;
         if !self.access.allows_model(&body.model) {
             let message = format!("this key may not use the model `{}`", body.model);
@@ -90,12 +89,7 @@ impl Chat {
         }
         let selection = Selection::of(&body.tools, &self.snapshot, &self.access, Approval::Never)?;
         let request = Request {
-            // `functions` are what tools were called before; providers refuse to have both
-            offered: if body.has_functions() {
-                Vec::new()
-            } else {
-                selection.offered
-            },
+            offered: selection.offered,
             parameters: body.parameters,
             messages: body.messages,
             own_tools: selection.own_tools,

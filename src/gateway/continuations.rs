@@ -262,8 +262,8 @@ impl std::hash::Hash for Text<'_> {
     }
 }
 
-/// About what a value takes.
-fn size(value: &Value) -> usize {
+/// About how many bytes a value takes.
+pub(crate) fn size(value: &Value) -> usize {
     let inside = match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
         Value::String(text) => text.len(),

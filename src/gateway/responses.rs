@@ -23,7 +23,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::access::Access;
@@ -49,10 +48,10 @@ const GRACE: Duration = Duration::from_secs(60);
 pub(crate) async fn serve(
     chat: Chat,
     store: &Arc<Store>,
-    body: &Bytes,
+    request: Map<String, Value>,
 ) -> Result<Response, ApiError> {
-    let request = read(body)?;
-    let asked = Asked::read(&request, &chat.snapshot, &chat.access, store)?;
+    let asked = Asked::read(&request, &chat.snapshot, &chat.access, store);
+    let asked = asked.inspect_err(|error| chat.caller.tally.failed(error))?;
     let tasks = chat.tasks.clone();
     let limit = chat.settings.deadline + GRACE;
     let streams = asked.stream;
@@ -91,20 +90,6 @@ pub(crate) fn delete(store: &Store, access: &Access, id: &str) -> Result<Respons
         return Err(unknown(id));
     }
     Ok(Json(json!({ "id": id, "object": "response", "deleted": true })).into_response())
-}
-
-fn read(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(request)) => Ok(request),
-        Ok(_) => Err(ApiError::invalid(
-            "body",
-            "the body has to be a JSON object",
-        )),
-        Err(error) => Err(ApiError::invalid(
-            "body",
-            format!("the body is no JSON: {error}"),
-        )),
-    }
 }
 
 fn unknown(id: &str) -> ApiError {

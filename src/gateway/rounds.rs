@@ -162,7 +162,9 @@ impl Deadline {
         }
     }
 
-    fn over(&self) -> ApiError {
+    /// Waits until it is over, and gives the error that says so.
+    pub(crate) async fn over(&self) -> ApiError {
+        tokio::time::sleep_until(self.at).await;
         ApiError::deadline(format!(
             "the request wasn't done after {:?}, model and tools together; ask for less, or raise `deadline` in the \
              `gateway` section",

@@ -1,6 +1,7 @@
 //! The paths of the gateway. Each handler asks for the place (`Host`, `Origin`), the method and the key before it reads a
 //! body; errors of MCP's paths are JSON-RPC's, all others have OpenAI's shape.
 
+mod json;
 mod models;
 
 use std::sync::Arc;
@@ -12,15 +13,13 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::Gateway;
 use super::access::Access;
 use super::chat::{self, Chat};
 use super::openai::ApiError;
 use super::responses;
-use crate::jsonrpc::{member, string_value};
 use crate::metrics;
 use crate::transport::{Front, Guard, Reject, body, catalogue, health, media};
 
@@ -51,7 +50,7 @@ pub(super) fn router(gateway: Gateway) -> Router {
 /// A request to a model, read.
 struct Asked {
     chat: Chat,
-    body: Bytes,
+    body: Map<String, Value>,
 }
 
 const READ: &str = "GET, HEAD";
@@ -97,19 +96,18 @@ impl Gateway {
         let body = body::read(&head.headers, body, force.settings.max_body)
             .await
             .map_err(|reject| of_reject(&reject))?;
-        let model = member(&body, "model").map(|span| span.of(&body));
-        let model = model.and_then(string_value).unwrap_or_default();
+        let body = json::object(&body)?;
+        let model = body.get("model").and_then(Value::as_str);
         let chat = Chat {
             models: force.models.clone(),
             snapshot: self.core.snapshot(),
-            caller: self.core.caller(&access, api, &model),
+            caller: self.core.caller(&access, api, model.unwrap_or_default()),
             access,
             continuations: self.core.continuations.clone(),
             settings: force.settings.clone(),
             tasks: self.core.tasks.clone(),
             stop: self.core.stop.clone(),
         };
-        drop(model);
         Ok(Asked { chat, body })
     }
 
@@ -178,7 +176,7 @@ async fn tools(State(gateway): State<Gateway>, request: Request) -> Response {
 
 async fn chat(State(gateway): State<Gateway>, request: Request) -> Response {
     let outcome = match gateway.asked(request, "chat").await {
-        Ok(asked) => chat::serve(asked.chat, &asked.body).await,
+        Ok(asked) => chat::serve(asked.chat, asked.body).await,
         Err(error) => Err(error),
     };
     outcome.unwrap_or_else(IntoResponse::into_response)
@@ -188,7 +186,7 @@ async fn responses(State(gateway): State<Gateway>, request: Request) -> Response
     let outcome = match gateway.asked(request, "responses").await {
         Ok(asked) => {
             let store = &gateway.core.responses;
-            responses::serve(asked.chat, store, &asked.body).await
+            responses::serve(asked.chat, store, asked.body).await
         }
         Err(error) => Err(error),
     };

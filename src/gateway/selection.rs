@@ -19,6 +19,9 @@ use entry::{Entry, Target};
 
 pub(crate) use entry::Approval;
 
+/// Entries of `type: "mcp"` in one request.
+const ENTRIES: usize = 128;
+
 /// The tools of one request.
 #[derive(Debug, Default)]
 pub(crate) struct Selection {
@@ -60,6 +63,15 @@ impl Selection {
                 ));
             }
             if tool.get("type").and_then(Value::as_str) == Some("mcp") {
+                if selection.labels.len() >= ENTRIES {
+                    return Err(ApiError::invalid(
+                        &place,
+                        format!(
+                            "`tools` has more than {ENTRIES} entries of type `mcp`; name several servers in one, by the \
+                             `server_url` `litellm_proxy/mcp/<name>,<name>`"
+                        ),
+                    ));
+                }
                 let entry = Entry::read(tool, &place, unless_told)?;
                 let label = label(&entry, &place, snapshot, access)?;
                 selection.add(label);
@@ -114,6 +126,10 @@ fn label(
             ));
         }
     }
+    let resolve = |name: &str| {
+        let tool = snapshot.tool(name, access);
+        tool.map(|tool| tool.name.to_string())
+    };
     let tools: Vec<Offered> = snapshot
         .tools(access)
         .filter(|tool| {
@@ -121,14 +137,8 @@ fn label(
                 .as_ref()
                 .is_none_or(|names| names.iter().any(|name| **name == *tool.server))
         })
-        .filter(|tool| {
-            entry.allows(tool, |name| {
-                snapshot
-                    .tool(name, access)
-                    .map(|tool| tool.name.to_string())
-            })
-        })
-        .map(|tool| offered(tool, entry.needs_approval(tool)))
+        .filter(|tool| entry.allows(tool, resolve))
+        .map(|tool| offered(tool, entry.needs_approval(tool, resolve)))
         .collect();
     let server_label = match &entry.server_label {
         Some(label) => label.clone(),

@@ -1,6 +1,6 @@
 //! The numbers of one request to a model: counted when it is over, however it ends.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -14,8 +14,18 @@ pub(crate) struct Tally {
     metrics: Arc<GatewayMetrics>,
     api: &'static str,
     model: Arc<str>,
-    outcome: Mutex<&'static str>,
+    standing: Mutex<Standing>,
     active: Arc<watch::Sender<usize>>,
+}
+
+/// How the request stands.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    outcome: &'static str,
+    /// Whether the model answered once.
+    had_turn: bool,
+    /// Whether it is counted under the model's name: clients can make up any.
+    names_model: bool,
 }
 
 impl Tally {
@@ -33,7 +43,11 @@ impl Tally {
             metrics,
             api,
             model,
-            outcome: Mutex::new("cancelled"),
+            standing: Mutex::new(Standing {
+                outcome: "cancelled",
+                had_turn: false,
+                names_model: true,
+            }),
             active,
         }
     }
@@ -41,6 +55,7 @@ impl Tally {
     /// The model had another turn, which cost this.
     pub(crate) fn turn(&self, usage: Option<&Value>) {
         self.metrics.round(&self.model);
+        self.standing().had_turn = true;
         let count = |key| {
             usage
                 .and_then(|usage| usage.get(key)?.as_u64())
@@ -54,33 +69,39 @@ impl Tally {
 
     /// It has an answer.
     pub(crate) fn answered(&self) {
-        self.set("ok");
+        self.standing().outcome = "ok";
     }
 
     /// It has none.
     pub(crate) fn failed(&self, error: &ApiError) {
-        self.set(match error.status.as_u16() {
-            404 => UNKNOWN,
+        let mut standing = self.standing();
+        let status = error.status.as_u16();
+        // whoever was refused at once may have asked for what doesn't exist
+        standing.names_model = standing.had_turn || !matches!(status, 400 | 403 | 404);
+        standing.outcome = match status {
+            404 => "unknown_model",
             400..=499 => "refused",
             504 => "deadline",
             _ => "error",
-        });
+        };
     }
 
-    fn set(&self, outcome: &'static str) {
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = outcome;
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        // Every holder only assigns.
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// No such model: its name is not counted, because clients can make up any.
-const UNKNOWN: &str = "unknown_model";
 
 impl Drop for Tally {
     fn drop(&mut self) {
         self.metrics.in_progress.dec();
         self.active.send_modify(|active| *active -= 1);
-        let outcome = *self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        let model = if outcome == UNKNOWN { "" } else { &self.model };
+        let Standing {
+            outcome,
+            names_model,
+            ..
+        } = *self.standing();
+        let model = if names_model { &*self.model } else { "" };
         self.metrics.request(self.api, model, outcome);
     }
 }

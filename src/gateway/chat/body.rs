@@ -23,15 +23,8 @@ impl Body {
     ///
     /// # Errors
     /// 400, naming the member that is wrong.
-    pub(super) fn read(body: &[u8]) -> Result<Body, ApiError> {
-        let value = serde_json::from_slice(body)
-            .map_err(|error| ApiError::invalid("body", format!("the body is no JSON: {error}")))?;
-        let Value::Object(mut parameters) = value else {
-            return Err(ApiError::invalid(
-                "body",
-                "the body has to be a JSON object",
-            ));
-        };
+    pub(super) fn read(body: Map<String, Value>) -> Result<Body, ApiError> {
+        let mut parameters = body;
         let model = match parameters.get("model") {
             Some(Value::String(model)) if !model.is_empty() => model.clone(),
             _ => {
@@ -68,6 +61,14 @@ impl Body {
                 ));
             }
         }
+        let functions = parameters.get("functions").and_then(Value::as_array);
+        if functions.is_some_and(|functions| !functions.is_empty()) {
+            return Err(ApiError::invalid(
+                "functions",
+                "`functions`, of before there were tools, are not known here; send each as \
+                 `{\"type\": \"function\", \"function\": …}` in `tools`",
+            ));
+        }
         let wants_usage = match parameters.get("stream_options") {
             None | Some(Value::Null) => false,
             Some(Value::Object(options)) => {
@@ -87,12 +88,6 @@ impl Body {
             parameters,
         })
     }
-
-    /// Whether it has the `functions` of before there were tools.
-    pub(super) fn has_functions(&self) -> bool {
-        let functions = self.parameters.get("functions").and_then(Value::as_array);
-        functions.is_some_and(|functions| !functions.is_empty())
-    }
 }
 
 fn wrong(param: &str, expected: &str) -> ApiError {
@@ -108,12 +103,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let check = |body: &str, param: &str| {
-            let error = Body::read(body.as_bytes()).unwrap_err();
+            let error = Body::read(serde_json::from_str(body).unwrap()).unwrap_err();
             assert_eq!(error.status, 400);
             assert_eq!(error.param.as_deref(), Some(param), "{error}");
         };
-        check("{", "body");
-        check("[]", "body");
         check("{}", "model");
         check(r#"{"model":1}"#, "model");
         check(r#"{"model":"m"}"#, "messages");
@@ -122,6 +115,10 @@ mod tests {
         check(r#"{"model":"m","messages":[{}],"tools":{}}"#, "tools");
         check(r#"{"model":"m","messages":[{}],"stream":1}"#, "stream");
         check(r#"{"model":"m","messages":[{}],"n":2}"#, "n");
+        check(
+            r#"{"model":"m","messages":[{}],"functions":[{"name":"f"}]}"#,
+            "functions",
+        );
         check(
             r#"{"model":"m","messages":[{}],"stream_options":1}"#,
             "stream_options",
@@ -134,8 +131,8 @@ mod tests {
             "model": "m", "top_k": 5, "messages": [{ "role": "user" }], "n": 1, "tools": null, "stream": true,
             "stream_options": { "include_usage": true, "x": 1 },
         });
-        let body = Body::read(body.to_string().as_bytes()).unwrap();
-        assert!(body.stream && body.wants_usage && !body.has_functions());
+        let body = Body::read(body.as_object().unwrap().clone()).unwrap();
+        assert!(body.stream && body.wants_usage);
         assert_eq!(
             Value::Object(body.parameters),
             json!({ "model": "m", "top_k": 5, "n": 1, "stream_options": { "include_usage": true, "x": 1 } })

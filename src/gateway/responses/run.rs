@@ -110,7 +110,10 @@ impl Job {
     async fn make(&mut self, client: &mut Client) -> Result<Finished, ApiError> {
         let deadline = Deadline::new(self.chat.settings.deadline);
         if !self.asked.approved.is_empty() {
-            self.execute_approved(client).await;
+            tokio::select! {
+                () = self.execute_approved(client) => {}
+                error = deadline.over() => return Err(error),
+            }
         }
         let mut messages = std::mem::take(&mut self.asked.conversation).into_messages();
         if let Some(instructions) = &self.asked.instructions {

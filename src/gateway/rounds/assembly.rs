@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::continuations::size;
 use super::super::openai::ApiError;
 
 /// Members of a message that grow piece by piece. `reasoning` is OpenRouter's and vLLM's, `reasoning_content` DeepSeek's.
@@ -89,9 +90,7 @@ impl Assembly {
                     }
                 }
                 ("usage", usage) => self.answer.usage = Some(usage.clone()),
-                _ => {
-                    self.answer.rest.insert(name.clone(), value.clone());
-                }
+                _ => self.length += put(&mut self.answer.rest, name, value),
             }
         }
         if self.length > LONGEST {
@@ -132,9 +131,7 @@ impl Assembly {
                     let reason = reason.as_str().unwrap_or_default();
                     reason.clone_into(&mut self.answer.finish_reason);
                 }
-                _ => {
-                    self.answer.choice.insert(name.clone(), value.clone());
-                }
+                _ => self.length += put(&mut self.answer.choice, name, value),
             }
         }
     }
@@ -215,15 +212,15 @@ fn grow(into: &mut Map<String, Value>, name: &str, piece: &Value, growing: &[&st
         }
         // what is told once and left empty later, as some do with names and ids, stays
         (Some(_), Value::String(text)) if text.is_empty() => 0,
-        _ => {
-            into.insert(name.to_owned(), piece.clone());
-            match piece {
-                Value::String(text) => text.len(),
-                Value::Array(parts) => 64 * parts.len(),
-                _ => 64,
-            }
-        }
+        _ => put(into, name, piece),
     }
+}
+
+/// Puts a member in the place of one of its name; returns by how much that grew.
+fn put(into: &mut Map<String, Value>, name: &str, value: &Value) -> usize {
+    let before = into.insert(name.to_owned(), value.clone());
+    let before = before.map_or(0, |before| name.len() + size(&before));
+    (name.len() + size(value)).saturating_sub(before)
 }
 
 /// Adds a piece of a block to the last block when it goes on with that one, else as a block of its own.
@@ -247,10 +244,7 @@ fn grow_blocks(blocks: &mut Vec<Value>, piece: &Value) -> usize {
         }
     }
     blocks.push(piece.clone());
-    piece.as_object().map_or(64, |members| {
-        let texts = members.values().filter_map(Value::as_str);
-        64 + texts.map(str::len).sum::<usize>()
-    })
+    size(piece)
 }
 
 fn reason_without_one(message: &Map<String, Value>) -> &'static str {

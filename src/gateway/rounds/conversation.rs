@@ -133,25 +133,21 @@ impl Conversation {
 /// the calls: providers refuse a conversation in which anything stands between.
 pub(super) fn settle(messages: Vec<Value>) -> Vec<Value> {
     let mut settled: Vec<Value> = Vec::with_capacity(messages.len());
-    // where the results of the last turn with calls end
-    let mut end = None;
+    // what stands behind the last turn with calls, until all its results are known
+    let mut behind = Vec::new();
+    let mut has_calls = false;
     for message in messages {
-        match message.get("role").and_then(Value::as_str) {
-            Some("assistant") => {
-                let calls = message.get("tool_calls").and_then(Value::as_array);
-                end = calls.map(|_| settled.len() + 1);
-            }
-            Some("tool") => {
-                if let Some(end) = &mut end {
-                    settled.insert(*end, message);
-                    *end += 1;
-                    continue;
-                }
-            }
-            _ => {}
+        let role = message.get("role").and_then(Value::as_str);
+        if role == Some("assistant") {
+            settled.append(&mut behind);
+            has_calls = message.get("tool_calls").is_some_and(Value::is_array);
+        } else if has_calls && role != Some("tool") {
+            behind.push(message);
+            continue;
         }
         settled.push(message);
     }
+    settled.append(&mut behind);
     settled
 }
 
@@ -259,7 +255,13 @@ mod tests {
         );
         check(&[&call, &b, &a, &user], &[&call, &b, &a, &user]);
         check(&[&a, &text, &user, &b], &[&a, &text, &user, &b]);
+        check(&[&user, &a, &b, &text], &[&user, &a, &b, &text]);
+        check(
+            &[&call, &a, &user, &call, &user, &b, &user],
+            &[&call, &a, &user, &call, &b, &user, &user],
+        );
     }
+
     #[test]
     fn arguments_in_the_conversation_are_objects() {
         for (said, sent) in [

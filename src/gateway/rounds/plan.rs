@@ -8,6 +8,8 @@ use super::{Call, CallKind, Offered};
 
 /// Names that are told to a model that called one nobody knows.
 const NEAR_NAMES: usize = 5;
+/// Characters of a name that nobody knows: what is longer is not looked for, and said only this far.
+const LONGEST: usize = 128;
 /// How alike a name has to be, from 0 to 1 (Jaro–Winkler).
 const ALIKE: f64 = 0.8;
 
@@ -63,6 +65,7 @@ impl Tools {
 
     /// What a model is told whose call nobody knows.
     pub(super) fn unknown(&self, name: &str) -> String {
+        let name = &name[..name.floor_char_boundary(LONGEST)];
         let near = self.near(name);
         if self.own.is_empty() && self.offered.is_empty() {
             format!("There is no tool {name:?}; there are no tools at all. Answer without one.")
@@ -246,6 +249,7 @@ mod tests {
                 .unknown("x")
                 .contains("no tools at all")
         );
+        assert!(tools.unknown(&"ä".repeat(1 << 20)).len() < 2 * LONGEST);
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Rounds<'_> {
             finished = Box::pin(self.rounds(request, events)) => finished.inspect(|_| tally.answered()),
             // not counted as an error: it is none
             () = nobody_follows => return Err(nobody_reads()),
-            () = tokio::time::sleep_until(self.deadline.at) => Err(self.deadline.over()),
+            error = self.deadline.over() => Err(error),
         };
         if let Err(error) = &finished {
             tally.failed(error);
@@ -59,6 +59,8 @@ impl Rounds<'_> {
 
     async fn rounds(&self, request: Request, events: Follower<'_>) -> Result<Finished, ApiError> {
         let tools = request.tools();
+        // not every model obeys
+        let forbids_calls = request.parameters.get("tool_choice") == Some(&"none".into());
         let messages = conversation::settle(request.messages);
         let restored = self.continuations.restore(self.key, messages);
         let said = restored.said();
@@ -72,7 +74,7 @@ impl Rounds<'_> {
         let mut usage = None;
         let mut round = 0;
         loop {
-            let mut is_last = round >= self.max_rounds;
+            let mut is_last = forbids_calls || round >= self.max_rounds;
             if is_last {
                 conversation.call_no_more();
             }
@@ -263,7 +265,7 @@ fn is_cut(finish_reason: &str) -> bool {
 /// What stands for the results of a last turn that calls all the same.
 fn not_executed(calls: &[Call]) -> Vec<(Call, Content)> {
     let ours = calls.iter().filter(|call| !call.is_handed_back());
-    let words = "The tool was not called: the turn was cut, or there were too many before it.";
+    let words = "The tool was not called: the turn was cut, was not to call any, or there were too many before it.";
     ours.map(|call| (call.clone(), in_words(words.to_owned())))
         .collect()
 }

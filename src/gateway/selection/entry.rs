@@ -143,11 +143,15 @@ impl Entry {
         filter.is_none_or(|filter| filter.has(tool, resolve))
     }
 
-    /// Whether a call of this tool waits for the client.
-    pub(super) fn needs_approval(&self, tool: &Tool) -> bool {
+    /// Whether a call of this tool waits for the client; `resolve` as for [`Entry::allows`].
+    pub(super) fn needs_approval(
+        &self,
+        tool: &Tool,
+        resolve: impl Fn(&str) -> Option<String>,
+    ) -> bool {
         let has = |filter: &Option<Filter>| {
             let filter = filter.as_ref();
-            filter.is_some_and(|filter| filter.has(tool, |_| None))
+            filter.is_some_and(|filter| filter.has(tool, &resolve))
         };
         match &self.approval {
             ByTool::Same(approval) => *approval == Approval::Always,
@@ -174,7 +178,11 @@ impl ByTool {
         let place = format!("{place}.require_approval");
         let side = |sides: &Value, name: &str| match sides.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(filter) => Filter::read(filter, &format!("{place}.{name}")).map(Some),
+            Some(filter) => {
+                let filter = Filter::read(filter, &format!("{place}.{name}"));
+                // one that names nothing must not let everything pass
+                filter.map(|filter| Some(filter).filter(|filter| !filter.is_empty()))
+            }
         };
         match value {
             None | Some(Value::Null) => Ok(ByTool::Same(unless_told)),
@@ -205,7 +213,7 @@ impl Filter {
             ApiError::invalid(
                 place,
                 format!(
-                    "`{place}` has to be a list of tools' names or an object with `tool_names`"
+                    "`{place}` has to be a list of tools' names or an object with `tool_names` or `read_only`"
                 ),
             )
         };
@@ -218,13 +226,21 @@ impl Filter {
                 None => Err(wrong()),
             };
         };
-        Ok(Filter {
-            names: match members.get("tool_names") {
-                None | Some(Value::Null) => None,
-                Some(list) => Some(names(list).ok_or_else(wrong)?),
-            },
-            read_only: members.get("read_only").and_then(Value::as_bool),
-        })
+        let mut filter = Filter::default();
+        for (member, value) in members {
+            match (member.as_str(), value) {
+                ("tool_names" | "read_only", Value::Null) => {}
+                ("tool_names", list) => filter.names = Some(names(list).ok_or_else(wrong)?),
+                ("read_only", Value::Bool(wanted)) => filter.read_only = Some(*wanted),
+                // a misspelt limit would be none
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(filter)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.names.is_none() && self.read_only.is_none()
     }
 
     fn has(&self, tool: &Tool, resolve: impl Fn(&str) -> Option<String>) -> bool {
@@ -391,7 +407,9 @@ mod tests {
         let check = |approval: Value, unless_told, expected: bool| {
             let entry = json!({ "server_label": "db", "require_approval": approval });
             let entry = Entry::read(&entry, "tools[0]", unless_told).unwrap();
-            assert_eq!(entry.needs_approval(&tool(true)), expected, "{entry:?}");
+            let by_alias = |name: &str| (name == "db-list").then(|| "postgres-list".to_owned());
+            let needed = entry.needs_approval(&tool(true), by_alias);
+            assert_eq!(needed, expected, "{entry:?}");
         };
         check(json!(null), Approval::Never, false);
         check(json!(null), Approval::Always, true);
@@ -422,8 +440,39 @@ mod tests {
             Approval::Never,
             false,
         );
-        let wrong = json!({ "require_approval": 1 });
-        let error = Entry::read(&wrong, "tools[3]", Approval::Never).unwrap_err();
-        assert_eq!(error.param.as_deref(), Some("tools[3].require_approval"));
+        check(
+            json!({ "always": { "tool_names": ["db-list"] } }),
+            Approval::Never,
+            true,
+        );
+        check(json!({ "never": {} }), Approval::Never, true);
+        check(
+            json!({ "never": { "read_only": null }, "always": null }),
+            Approval::Never,
+            true,
+        );
+    }
+
+    #[test]
+    fn an_approval_that_cannot_be_read_is_refused() {
+        for (approval, param) in [
+            (json!(1), "tools[3].require_approval"),
+            (
+                json!({ "never": { "toolnames": ["list"] } }),
+                "tools[3].require_approval.never",
+            ),
+            (
+                json!({ "never": { "read_only": "true" } }),
+                "tools[3].require_approval.never",
+            ),
+            (
+                json!({ "always": { "tool_names": "list" } }),
+                "tools[3].require_approval.always",
+            ),
+        ] {
+            let wrong = json!({ "require_approval": approval });
+            let error = Entry::read(&wrong, "tools[3]", Approval::Never).unwrap_err();
+            assert_eq!(error.param.as_deref(), Some(param));
+        }
     }
 }

@@ -318,3 +318,13 @@ async fn odd_models_are_understood_in_the_loop() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_model_that_may_not_call_is_not_obeyed_when_it_does() {
+    let gateway = Gateway::start([Turn::calls(&[("fake-echo", json!({}))])]).await;
+    let mut body = says("Look!");
+    body["tool_choice"] = json!("none");
+    let answer = gateway.answer(&body).await;
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    assert!(!gateway.fake.record().join("").contains("tools/call"));
+}

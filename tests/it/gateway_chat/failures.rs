@@ -133,3 +133,27 @@ async fn a_client_that_leaves_stops_the_tools() {
     drop(events);
     gateway.fake.journaled("cancelled", 1).await;
 }
+
+#[tokio::test]
+async fn names_that_clients_make_up_are_not_counted() {
+    let gateway = Gateway::start([Turn::text("hi")]).await;
+    for path in ["/v1/chat/completions", "/v1/responses"] {
+        for body in [
+            r#"{"model":"made-up-1"}"#,
+            r#"{"model":"made-up-2","messages":[{}],"input":"x"}"#,
+            r#"{"model":"made-up-3","messages":[{}],"background":true}"#,
+        ] {
+            let response = exchange(gateway.fake.gateway(), Request::post(path, body)).await;
+            assert!(matches!(response.status(), 400 | 404), "{body}");
+        }
+    }
+    // of two equal members the last one counts, everywhere
+    let twice = r#"{"model":"made-up-4","model":"m","messages":[{"role":"user","content":"x"}]}"#;
+    let request = Request::post("/v1/chat/completions", twice);
+    let response = exchange(gateway.fake.gateway(), request).await;
+    assert_eq!(response.status(), 200);
+    let metrics = exchange(gateway.fake.gateway(), Request::get("/metrics")).await;
+    let metrics = metrics.text();
+    assert!(metrics.contains(r#"model="m""#), "{metrics}");
+    assert!(!metrics.contains("made-up"), "{metrics}");
+}

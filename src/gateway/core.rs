@@ -80,6 +80,7 @@ impl Core {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Core {
+        publish_limits(&metrics, &settings);
         Core {
             force: watch::Sender::new(Force::new(settings)),
             catalogue: Arc::new(catalogue),
@@ -102,6 +103,7 @@ impl Core {
 
     /// Takes over another configuration; requests under way go on with theirs.
     pub(super) fn set_force(&self, force: Arc<Force>) {
+        publish_limits(&self.metrics, &force.settings);
         self.force.send_replace(force);
     }
 
@@ -166,4 +168,16 @@ impl Core {
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
+}
+
+fn publish_limits(metrics: &GatewayMetrics, settings: &config::Gateway) {
+    metrics.limits(&[
+        ("max_rounds", u64::from(settings.max_rounds)),
+        ("deadline", settings.deadline.as_secs()),
+        ("tool_timeout", settings.tool_timeout.as_secs()),
+        ("max_result", settings.max_result as u64),
+        ("max_body", settings.max_body as u64),
+        ("max_sessions", settings.max_sessions as u64),
+        ("session_idle", settings.session_idle.as_secs()),
+    ]);
 }

@@ -118,8 +118,23 @@ impl Gateway {
         methods: &'static str,
     ) -> Result<Access, ApiError> {
         self.place(request, methods)
+            .map_err(|reject| self.counted(reject))
             .map_err(|reject| of_reject(&reject))?;
-        Ok(self.core.access(request.headers())?)
+        let access = self.core.access(request.headers());
+        access.map_err(|denied| {
+            self.counted(Reject::from(denied.clone()));
+            denied.into()
+        })
+    }
+
+    fn counted(&self, reject: Reject) -> Reject {
+        tracing::debug!(bridge = "gateway", status = reject.status().as_u16(), %reject, "refused");
+        self.core.metrics.refused(reject.label());
+        reject
+    }
+
+    fn finish(&self, outcome: Result<Response, Reject>) -> Response {
+        outcome.unwrap_or_else(|reject| self.counted(reject).into_response())
     }
 }
 
@@ -131,11 +146,11 @@ async fn mcp(State(gateway): State<Gateway>, request: Request) -> Response {
         }
         Err(reject) => Err(reject),
     };
-    finish(outcome)
+    gateway.finish(outcome)
 }
 
 async fn sse(State(gateway): State<Gateway>, request: Request) -> Response {
-    finish(gateway.admit(&request, "GET").and_then(|_| {
+    gateway.finish(gateway.admit(&request, "GET").and_then(|_| {
         let force = gateway.core.force();
         gateway
             .front
@@ -151,7 +166,7 @@ async fn messages(State(gateway): State<Gateway>, request: Request) -> Response 
         }
         Err(reject) => Err(reject),
     };
-    finish(outcome)
+    gateway.finish(outcome)
 }
 
 /// A bare URL is an SSE target for those who ask for events by name.
@@ -164,7 +179,7 @@ async fn root(state: State<Gateway>, request: Request) -> Response {
 
 async fn tools(State(gateway): State<Gateway>, request: Request) -> Response {
     gateway.core.settled().await;
-    finish(gateway.admit(&request, READ).map(|access| {
+    gateway.finish(gateway.admit(&request, READ).map(|access| {
         let snapshot = gateway.core.snapshot();
         let tools: Vec<_> = snapshot
             .tools(&access)
@@ -231,7 +246,7 @@ async fn one_model(
 
 /// 200 while requests are taken; the body says which servers are there, and why others are not.
 async fn ready(State(gateway): State<Gateway>, request: Request) -> Response {
-    finish(gateway.place(&request, READ).map(|()| {
+    gateway.finish(gateway.place(&request, READ).map(|()| {
         let snapshot = gateway.core.snapshot();
         let servers: Vec<_> = snapshot
             .servers()
@@ -256,7 +271,7 @@ async fn ready(State(gateway): State<Gateway>, request: Request) -> Response {
 
 /// The gateway's own numbers.
 async fn numbers(State(gateway): State<Gateway>, request: Request) -> Response {
-    finish(gateway.admit(&request, READ).map(|_| {
+    gateway.finish(gateway.admit(&request, READ).map(|_| {
         let mut response = gateway.metrics.render_gateway().into_response();
         let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
         response.headers_mut().insert(CONTENT_TYPE, kind);
@@ -265,7 +280,7 @@ async fn numbers(State(gateway): State<Gateway>, request: Request) -> Response {
 }
 
 async fn live(State(gateway): State<Gateway>, request: Request) -> Response {
-    finish(gateway.place(&request, READ).map(|()| health::live()))
+    gateway.finish(gateway.place(&request, READ).map(|()| health::live()))
 }
 
 /// Clients look under `/.well-known/` for an authorization server and must learn that there is none.
@@ -290,11 +305,4 @@ fn of_reject(reject: &Reject) -> ApiError {
         allow,
         ..ApiError::invalid("request", reject.to_string()).with_status(reject.status())
     }
-}
-
-fn finish(outcome: Result<Response, Reject>) -> Response {
-    outcome.unwrap_or_else(|reject| {
-        tracing::debug!(bridge = "gateway", status = reject.status().as_u16(), %reject, "refused");
-        reject.into_response()
-    })
 }

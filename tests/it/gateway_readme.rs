@@ -135,3 +135,24 @@ async fn a_wrong_method_is_told_the_right_one() {
         assert_eq!(response.json()["error"]["type"], "invalid_request_error");
     }
 }
+
+#[tokio::test]
+async fn the_gateways_numbers_are_told_on_its_own_port() {
+    let daemon = root(NOTHING).await;
+    let wrong = Request::get("/v1/models").header("x-mcp-servers", "nobody");
+    assert_eq!(exchange(daemon.gateway(), wrong).await.status(), 400);
+    let numbers = exchange(daemon.gateway(), Request::get("/metrics"))
+        .await
+        .text();
+    for line in [
+        "mcp_bridged_gateway_sessions 0",
+        "mcp_bridged_gateway_refused_total{reason=\"malformed\"} 1",
+        "mcp_bridged_gateway_limit{limit=\"max_rounds\"} 10",
+        "mcp_bridged_gateway_limit{limit=\"max_sessions\"} 1000",
+    ] {
+        assert!(
+            numbers.lines().any(|other| other == line),
+            "{line} in {numbers}"
+        );
+    }
+}

@@ -37,6 +37,7 @@ pub(super) struct Talk {
 
 impl Drop for Talk {
     fn drop(&mut self) {
+        self.core.metrics.sessions.dec();
         self.over.cancel();
     }
 }
@@ -52,6 +53,7 @@ struct Hello {
 
 impl Talk {
     pub(super) fn new(core: Arc<Core>, access: Access, outlet: Arc<Mailbox>) -> Talk {
+        core.metrics.sessions.inc();
         Talk {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             core,

@@ -6,8 +6,6 @@
 //! `mcp` serves MCP over the same transports as a bridge; `chat` and `responses` are two faces of one loop (`rounds`), whose
 //! tool calls go through `execute`. Servers are spoken with in process, by the sessions that HTTP clients have, too.
 
-#![expect(dead_code, reason = "the loop that uses these rooms is being built")]
-
 mod access;
 mod audit;
 mod catalogue;

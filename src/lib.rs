@@ -12,7 +12,7 @@
 //! 6. [`config`]: `bridges.yaml`, validated, every error at once with its place.
 //! 7. [`process`]: children: spawn, framing of their lines, the stop ladder, reaping.
 //! 8. [`bridge`]: one configured server: its instances, the multiplexer, sessions.
-//! 9. [`transport`]: one HTTP listener per bridge: HTTP+SSE and Streamable HTTP.
+//! 9. [`transport`]: one HTTP listener per bridge, or over all: HTTP+SSE and Streamable HTTP.
 //! 10. [`gateway`]: one listener over all bridges and remote servers: their tools under unique names, executed for models.
 //! 11. [`supervisor`]: builds everything from the configuration, reloads by difference, stops in order.
 //! 12. [`telemetry`] and [`cli`]: logs, and the command line.
@@ -29,6 +29,9 @@
 //! each request an id of its own, and writes what the pipe takes. A line of the server is scanned once; the multiplexer
 //! says whose it is, and it goes into that reader's [`bridge::Mailbox`]. The transports differ in how long a session
 //! lives, where replies go, and what a vanished client means. Health reads a snapshot of the state and asks nobody.
+//!
+//! The gateway has the same transports over all bridges as one, and calls tools for models over the same sessions, in
+//! process; a server that others run it speaks with by rmcp's client.
 //!
 //! # What always holds
 //!

@@ -307,18 +307,21 @@ impl Supervisor {
         }
         let until = Instant::now() + drain;
         for running in &mut self.bridges {
-            running.bridge.drain(until);
             running.port.close();
         }
         let here = self.bridges.iter().map(|running| &running.bridge);
         let all: Vec<Bridge> = here.chain(&self.leaving).cloned().collect();
         let ended = async {
+            if let Some(front) = &self.gateway {
+                // A model may call tools in every further turn, so the servers wait for that; bounded by the drain,
+                // because what is asked of a model may take its time.
+                let _late = timeout_at(until, front.gateway.finished()).await;
+            }
+            for running in &self.bridges {
+                running.bridge.drain(until);
+            }
             for bridge in &all {
                 bridge.stopped().await;
-            }
-            if let Some(front) = &self.gateway {
-                // Bounded by the drain: what is asked of a model may take its time.
-                let _late = timeout_at(until, front.gateway.finished()).await;
             }
         };
         tokio::select! {

@@ -9,6 +9,7 @@ mod backend;
 pub(crate) mod body;
 pub(crate) mod catalogue;
 mod connections;
+pub(crate) mod events;
 mod front;
 pub mod guard;
 pub mod health;

@@ -6,7 +6,7 @@
 
 mod snapshot;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -26,10 +26,18 @@ use crate::config::ToolFilter;
 pub(crate) struct Catalogue {
     stalls: watch::Sender<Arc<[Stall]>>,
     rules: watch::Sender<Rules>,
-    snapshot: watch::Sender<Arc<Snapshot>>,
+    snapshot: Arc<Published>,
     tasks: TaskTracker,
     budget: Arc<Budget>,
     _stop: DropGuard,
+}
+
+/// The snapshot that is served.
+#[derive(Debug, Default)]
+struct Published {
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    /// Held by whoever puts one together, so that an older one is never published after a newer one.
+    turn: Mutex<()>,
 }
 
 /// How names are made, and which tools there are.
@@ -57,7 +65,7 @@ impl Catalogue {
         budget: &Arc<Budget>,
         tasks: &TaskTracker,
     ) -> Catalogue {
-        let snapshot = watch::Sender::default();
+        let snapshot = Arc::<Published>::default();
         let stop = CancellationToken::new();
         let catalogue = Catalogue {
             stalls: watch::Sender::new(Arc::from([])),
@@ -80,12 +88,12 @@ impl Catalogue {
 
     /// What is offered now.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.borrow().clone()
+        self.snapshot.snapshot.borrow().clone()
     }
 
     /// To wait for another one.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
-        self.snapshot.subscribe()
+        self.snapshot.snapshot.subscribe()
     }
 
     /// The remote servers behind it.
@@ -115,11 +123,8 @@ impl Catalogue {
         let stalls: Arc<[Stall]> = stalls.collect();
         self.stalls.send_replace(stalls);
         // At once, because the next request may name one of them.
-        publish(
-            &self.stalls.subscribe(),
-            &self.rules.subscribe(),
-            &self.snapshot,
-        );
+        let (stalls, rules) = (self.stalls.subscribe(), self.rules.subscribe());
+        self.snapshot.publish(&stalls, &rules);
     }
 
     /// Takes over other rules.
@@ -133,7 +138,7 @@ impl Catalogue {
 
     /// Waits until every server was asked once, or is known to be down.
     pub(crate) async fn settled(&self) {
-        let mut snapshot = self.snapshot.subscribe();
+        let mut snapshot = self.watch();
         // An error means that the program is stopping.
         let _ended = snapshot.wait_for(|snapshot| snapshot.is_settled()).await;
     }
@@ -161,7 +166,7 @@ impl Catalogue {
 async fn keep_published(
     mut stalls: watch::Receiver<Arc<[Stall]>>,
     mut rules: watch::Receiver<Rules>,
-    snapshot: watch::Sender<Arc<Snapshot>>,
+    snapshot: Arc<Published>,
 ) {
     loop {
         let mut now: Vec<Stall> = stalls.borrow_and_update().to_vec();
@@ -169,7 +174,7 @@ async fn keep_published(
         for stall in &mut now {
             stall.offer.mark_unchanged();
         }
-        publish(&stalls, &rules, &snapshot);
+        snapshot.publish(&stalls, &rules);
         tokio::select! {
             changed = stalls.changed() => if changed.is_err() { return },
             changed = rules.changed() => if changed.is_err() { return },
@@ -178,16 +183,13 @@ async fn keep_published(
     }
 }
 
-fn publish(
-    stalls: &watch::Receiver<Arc<[Stall]>>,
-    rules: &watch::Receiver<Rules>,
-    snapshot: &watch::Sender<Arc<Snapshot>>,
-) {
-    // What is put together is read under the lock, so that an older state is never published after a newer one.
-    snapshot.send_modify(|snapshot| {
+impl Published {
+    fn publish(&self, stalls: &watch::Receiver<Arc<[Stall]>>, rules: &watch::Receiver<Rules>) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let sources: Vec<Source> = stalls.borrow().iter().map(Stall::source).collect();
-        *snapshot = Arc::new(Snapshot::of(&sources, &rules.borrow()));
-    });
+        let snapshot = Snapshot::of(&sources, &rules.borrow());
+        self.snapshot.send_replace(Arc::new(snapshot));
+    }
 }
 
 impl Stall {

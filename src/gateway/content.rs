@@ -236,10 +236,7 @@ mod tests {
     use super::*;
 
     fn content(result: Result<Value, Failure>) -> Content {
-        let called = Called {
-            result,
-            took: Duration::ZERO,
-        };
+        let called = Called { result };
         of(&called, 1000)
     }
 

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +21,9 @@ use super::upstream::Models;
 use crate::bridge::Budget;
 use crate::config;
 use crate::metrics::GatewayMetrics;
+
+/// From the start, the time in which a request waits for servers that are starting.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What all requests share.
 #[derive(Debug)]
@@ -40,6 +45,8 @@ pub(crate) struct Core {
     active: Arc<watch::Sender<usize>>,
     /// Responses that clients may go on with.
     pub(crate) responses: Arc<Store>,
+    /// Until when requests wait for servers that start with the program.
+    patience: Instant,
     draining: AtomicBool,
 }
 
@@ -73,6 +80,7 @@ impl Core {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Core {
+        publish_limits(&metrics, &settings);
         Core {
             force: watch::Sender::new(Force::new(settings)),
             catalogue: Arc::new(catalogue),
@@ -83,6 +91,7 @@ impl Core {
             continuations: Arc::default(),
             active: Arc::default(),
             responses: Arc::default(),
+            patience: Instant::now() + PATIENCE,
             draining: AtomicBool::new(false),
         }
     }
@@ -94,12 +103,19 @@ impl Core {
 
     /// Takes over another configuration; requests under way go on with theirs.
     pub(super) fn set_force(&self, force: Arc<Force>) {
+        publish_limits(&self.metrics, &force.settings);
         self.force.send_replace(force);
     }
 
     /// What all servers offer now.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.catalogue.snapshot()
+    }
+
+    /// Waits, shortly after the start only, until every server was asked what it offers, so that the first request doesn't
+    /// meet an empty catalogue.
+    pub(crate) async fn settled(&self) {
+        let _late = timeout_at(self.patience, self.catalogue.settled()).await;
     }
 
     /// What the sender of `headers` may do.
@@ -152,4 +168,16 @@ impl Core {
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
+}
+
+fn publish_limits(metrics: &GatewayMetrics, settings: &config::Gateway) {
+    metrics.limits(&[
+        ("max_rounds", u64::from(settings.max_rounds)),
+        ("deadline", settings.deadline.as_secs()),
+        ("tool_timeout", settings.tool_timeout.as_secs()),
+        ("max_result", settings.max_result as u64),
+        ("max_body", settings.max_body as u64),
+        ("max_sessions", settings.max_sessions as u64),
+        ("session_idle", settings.session_idle.as_secs()),
+    ]);
 }

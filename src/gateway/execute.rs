@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::access::Access;
 use super::audit::{Audit, Outcome};
@@ -43,8 +43,6 @@ struct Opened {
 pub(crate) struct Called {
     /// The `CallToolResult` as the server sent it (`content`, `structuredContent`, `isError` …), or why there is none.
     pub(crate) result: Result<Value, Failure>,
-    /// How long it took.
-    pub(crate) took: Duration,
 }
 
 /// Why a call has no result.
@@ -86,7 +84,6 @@ impl Caller {
     /// # Cancel safety
     /// Dropping the future cancels the call at the server.
     pub(crate) async fn call(&self, tool: &Tool, arguments: &str) -> Called {
-        let started = Instant::now();
         let mut line = self.audit.line(&self.access.key, tool, arguments);
         let result = match object(arguments) {
             Ok(arguments) => match timeout(self.patience, self.ask(tool, arguments)).await {
@@ -95,10 +92,7 @@ impl Caller {
             },
             Err(failure) => Err(failure),
         };
-        let called = Called {
-            result,
-            took: started.elapsed(),
-        };
+        let called = Called { result };
         line.outcome = match &called.result {
             Ok(_) if called.is_error() => Outcome::ToolError,
             Ok(_) => Outcome::Ok,

@@ -7,6 +7,7 @@
 
 mod answers;
 mod line;
+mod lines;
 mod passage;
 mod talk;
 

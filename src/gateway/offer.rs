@@ -93,24 +93,29 @@ async fn keep_listed(server: &Server, budget: &Arc<Budget>, offer: &watch::Sende
     let outlet = Mailbox::new(budget);
     let mut news = outlet.reader();
     let asking = Asking::new(server.open_own(outlet));
+    let mut listed = false;
     loop {
         match list(server, &asking).await {
-            Ok(listing) => offer.send_modify(|offer| {
-                if *offer.listing != listing {
-                    offer.listing = Arc::new(listing);
-                }
-                offer.presence = Presence::There;
-            }),
+            Ok(listing) => {
+                listed = true;
+                offer.send_modify(|offer| {
+                    if *offer.listing != listing {
+                        offer.listing = Arc::new(listing);
+                    }
+                    offer.presence = Presence::There;
+                });
+            }
             Err(error) => {
                 tracing::warn!(
                     bridge = server.name(),
                     error = error.message,
                     "failed to list what a server offers, trying again"
                 );
-                absent(
-                    offer,
-                    format!("its tools can't be listed: {}", error.message),
-                );
+                // One that listed them before may be merely busy.
+                if !listed {
+                    let why = format!("its tools can't be listed: {}", error.message);
+                    absent(offer, why);
+                }
                 tokio::time::sleep(AGAIN).await;
                 continue;
             }

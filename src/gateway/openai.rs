@@ -1,10 +1,9 @@
 //! OpenAI's wire: its errors, and what a handler gives back.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -18,15 +17,17 @@ pub(crate) struct ApiError {
     /// `error.type`.
     pub(crate) kind: &'static str,
     /// `error.code`.
-    pub(crate) code: Option<Cow<'static, str>>,
+    pub(crate) code: Option<&'static str>,
     /// `error.param`: the member of the request that is wrong.
-    pub(crate) param: Option<String>,
+    pub(crate) param: Option<Box<str>>,
     /// `error.message`.
     pub(crate) message: String,
     /// The error object of an upstream, passed on as it came. Boxed, so that results stay small.
     pub(crate) passed: Option<Box<Value>>,
     /// When it makes sense to try again.
     pub(crate) retry_after: Option<Duration>,
+    /// The methods that the path has, for 405.
+    pub(crate) allow: Option<&'static str>,
 }
 
 impl ApiError {
@@ -39,13 +40,14 @@ impl ApiError {
             message: message.into(),
             passed: None,
             retry_after: None,
+            allow: None,
         }
     }
 
     /// 400: the request, at `param`, can't be served.
     pub(crate) fn invalid(param: impl Into<String>, message: impl Into<String>) -> ApiError {
         ApiError {
-            param: Some(param.into()),
+            param: Some(param.into().into()),
             ..ApiError::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
         }
     }
@@ -53,7 +55,7 @@ impl ApiError {
     /// 401: a key is missing, or not one of ours.
     pub(crate) fn unauthorized(message: impl Into<String>) -> ApiError {
         ApiError {
-            code: Some("invalid_api_key".into()),
+            code: Some("invalid_api_key"),
             ..ApiError::new(StatusCode::UNAUTHORIZED, "invalid_request_error", message)
         }
     }
@@ -61,7 +63,7 @@ impl ApiError {
     /// 403: the key may not do this.
     pub(crate) fn forbidden(code: &'static str, message: impl Into<String>) -> ApiError {
         ApiError {
-            code: Some(code.into()),
+            code: Some(code),
             ..ApiError::new(StatusCode::FORBIDDEN, "permission_error", message)
         }
     }
@@ -69,7 +71,7 @@ impl ApiError {
     /// 404: there is no such thing.
     pub(crate) fn not_found(code: &'static str, message: impl Into<String>) -> ApiError {
         ApiError {
-            code: Some(code.into()),
+            code: Some(code),
             ..ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
         }
     }
@@ -77,7 +79,7 @@ impl ApiError {
     /// 502: the model's provider failed, in a way that is not the client's fault.
     pub(crate) fn upstream(code: &'static str, message: impl Into<String>) -> ApiError {
         ApiError {
-            code: Some(code.into()),
+            code: Some(code),
             ..ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", message)
         }
     }
@@ -85,7 +87,7 @@ impl ApiError {
     /// 504: `deadline` is over.
     pub(crate) fn deadline(message: impl Into<String>) -> ApiError {
         ApiError {
-            code: Some("deadline_exceeded".into()),
+            code: Some("deadline_exceeded"),
             ..ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout_error", message)
         }
     }
@@ -138,6 +140,9 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         if let Some(delay) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(delay.as_secs().max(1)));
+        }
+        if let Some(methods) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -66,11 +66,7 @@ pub(crate) enum Event {
         arguments: String,
     },
     /// It is over.
-    Called {
-        id: String,
-        tool: Arc<Tool>,
-        called: Called,
-    },
+    Called { id: String, called: Called },
 }
 
 /// One turn of the model.

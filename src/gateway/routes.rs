@@ -83,6 +83,7 @@ impl Gateway {
 
     /// Reads a request to a model, and puts together what it is served with.
     async fn asked(&self, request: Request, api: &'static str) -> Result<Asked, ApiError> {
+        self.core.settled().await;
         let access = Arc::new(self.admit_api(&request, "POST")?);
         if self.core.is_draining() {
             let text = "the gateway is shutting down";
@@ -122,8 +123,23 @@ impl Gateway {
         methods: &'static str,
     ) -> Result<Access, ApiError> {
         self.place(request, methods)
+            .map_err(|reject| self.counted(reject))
             .map_err(|reject| of_reject(&reject))?;
-        Ok(self.core.access(request.headers())?)
+        let access = self.core.access(request.headers());
+        access.map_err(|denied| {
+            self.counted(Reject::from(denied.clone()));
+            denied.into()
+        })
+    }
+
+    fn counted(&self, reject: Reject) -> Reject {
+        tracing::debug!(bridge = "gateway", status = reject.status().as_u16(), %reject, "refused");
+        self.core.metrics.refused(reject.label());
+        reject
+    }
+
+    fn finish(&self, outcome: Result<Response, Reject>) -> Response {
+        outcome.unwrap_or_else(|reject| self.counted(reject).into_response())
     }
 }
 
@@ -135,11 +151,11 @@ async fn mcp(State(gateway): State<Gateway>, request: Request) -> Response {
         }
         Err(reject) => Err(reject),
     };
-    finish(outcome)
+    gateway.finish(outcome)
 }
 
 async fn sse(State(gateway): State<Gateway>, request: Request) -> Response {
-    finish(gateway.admit(&request, "GET").and_then(|_| {
+    gateway.finish(gateway.admit(&request, "GET").and_then(|_| {
         let force = gateway.core.force();
         gateway
             .front
@@ -155,7 +171,7 @@ async fn messages(State(gateway): State<Gateway>, request: Request) -> Response 
         }
         Err(reject) => Err(reject),
     };
-    finish(outcome)
+    gateway.finish(outcome)
 }
 
 /// A bare URL is an SSE target for those who ask for events by name.
@@ -167,7 +183,8 @@ async fn root(state: State<Gateway>, request: Request) -> Response {
 }
 
 async fn tools(State(gateway): State<Gateway>, request: Request) -> Response {
-    finish(gateway.admit(&request, READ).map(|access| {
+    gateway.core.settled().await;
+    gateway.finish(gateway.admit(&request, READ).map(|access| {
         let snapshot = gateway.core.snapshot();
         let tools: Vec<_> = snapshot
             .tools(&access)
@@ -207,6 +224,7 @@ async fn one_response(State(gateway): State<Gateway>, id: Id, request: Request) 
 }
 
 async fn all_models(State(gateway): State<Gateway>, request: Request) -> Response {
+    gateway.core.settled().await;
     match gateway.admit_api(&request, READ) {
         Ok(access) => models::all(&gateway.core, &access).await.into_response(),
         Err(error) => error.into_response(),
@@ -214,6 +232,7 @@ async fn all_models(State(gateway): State<Gateway>, request: Request) -> Respons
 }
 
 async fn one_model(State(gateway): State<Gateway>, id: Id, request: Request) -> Response {
+    gateway.core.settled().await;
     match gateway.admit_api(&request, READ) {
         Ok(access) => models::one(&gateway.core, &access, &named(id))
             .await
@@ -224,7 +243,7 @@ async fn one_model(State(gateway): State<Gateway>, id: Id, request: Request) -> 
 
 /// 200 while requests are taken; the body says which servers are there, and why others are not.
 async fn ready(State(gateway): State<Gateway>, request: Request) -> Response {
-    finish(gateway.place(&request, READ).map(|()| {
+    gateway.finish(gateway.place(&request, READ).map(|()| {
         let snapshot = gateway.core.snapshot();
         let servers: Vec<_> = snapshot
             .servers()
@@ -249,7 +268,7 @@ async fn ready(State(gateway): State<Gateway>, request: Request) -> Response {
 
 /// The gateway's own numbers.
 async fn numbers(State(gateway): State<Gateway>, request: Request) -> Response {
-    finish(gateway.admit(&request, READ).map(|_| {
+    gateway.finish(gateway.admit(&request, READ).map(|_| {
         let mut response = gateway.metrics.render_gateway().into_response();
         let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
         response.headers_mut().insert(CONTENT_TYPE, kind);
@@ -258,14 +277,14 @@ async fn numbers(State(gateway): State<Gateway>, request: Request) -> Response {
 }
 
 async fn live(State(gateway): State<Gateway>, request: Request) -> Response {
-    finish(gateway.place(&request, READ).map(|()| health::live()))
+    gateway.finish(gateway.place(&request, READ).map(|()| health::live()))
 }
 
 /// Clients look under `/.well-known/` for an authorization server and must learn that there is none.
 async fn unknown(State(gateway): State<Gateway>, request: Request) -> Response {
     const ANY: &str = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
     if let Err(reject) = gateway.place(&request, ANY) {
-        return reject.into_response();
+        return of_reject(&reject).into_response();
     }
     let text = format!(
         "nothing is served under {}; there are /v1/models, /v1/chat/completions, /v1/responses, /mcp, /sse and /mcp/tools",
@@ -280,12 +299,12 @@ fn named(id: Id) -> String {
 }
 
 fn of_reject(reject: &Reject) -> ApiError {
-    ApiError::invalid("request", reject.to_string()).with_status(reject.status())
-}
-
-fn finish(outcome: Result<Response, Reject>) -> Response {
-    outcome.unwrap_or_else(|reject| {
-        tracing::debug!(bridge = "gateway", status = reject.status().as_u16(), %reject, "refused");
-        reject.into_response()
-    })
+    let allow = match reject {
+        Reject::Method { allow } => Some(*allow),
+        _ => None,
+    };
+    ApiError {
+        allow,
+        ..ApiError::invalid("request", reject.to_string()).with_status(reject.status())
+    }
 }

@@ -38,8 +38,6 @@ pub(crate) struct Selection {
 pub(crate) struct Label {
     /// Its `server_label`; the name of its server when it has none.
     pub(crate) server_label: String,
-    /// The names of its servers, all that are granted when the entry names none.
-    pub(crate) servers: Vec<Arc<str>>,
     /// Its tools. One that an earlier entry has too is offered as that one says.
     pub(crate) tools: Vec<Offered>,
 }
@@ -86,16 +84,6 @@ impl Selection {
             selection.offered = all.map(|tool| offered(tool, false)).collect();
         }
         Ok(selection)
-    }
-
-    /// The entry that this tool is offered by.
-    pub(crate) fn label_of(&self, tool: &Tool) -> Option<&Label> {
-        self.labels.iter().find(|label| {
-            label
-                .tools
-                .iter()
-                .any(|offered| offered.tool.name == tool.name)
-        })
     }
 
     fn add(&mut self, label: Label) {
@@ -152,22 +140,12 @@ fn label(
         .filter(|tool| entry.allows(tool, resolve))
         .map(|tool| offered(tool, entry.needs_approval(tool, resolve)))
         .collect();
-    let servers: Vec<Arc<str>> = match &chosen {
-        Some(names) => names.iter().map(|name| Arc::from(name.as_str())).collect(),
-        None => {
-            let all = snapshot.servers().iter().map(|server| &server.name);
-            all.filter(|name| access.allows_server(name))
-                .cloned()
-                .collect()
-        }
-    };
     let server_label = match &entry.server_label {
         Some(label) => label.clone(),
         None => chosen.map_or_else(|| "mcp".to_owned(), |names| names.join(",")),
     };
     Ok(Label {
         server_label,
-        servers,
         tools,
     })
 }

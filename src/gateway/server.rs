@@ -213,7 +213,11 @@ impl Watcher {
 }
 
 fn health_of(status: &Status) -> Health {
-    if status.phase.is_healthy() {
+    // A suspect one may be merely busy; one that hangs is ended soon.
+    if matches!(
+        status.phase,
+        bridge::Phase::Ready | bridge::Phase::Suspect(_)
+    ) {
         return Health::Ready(status.generation);
     }
     if status.phase == bridge::Phase::Stopped {

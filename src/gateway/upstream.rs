@@ -6,7 +6,6 @@
 //! (`regular`, `pieces`), so that whoever reads them meets one kind of model.
 
 mod endpoint;
-mod events;
 mod failure;
 mod listing;
 mod mock;
@@ -225,7 +224,7 @@ impl Models {
             message.push_str("; `model_list` names none");
         }
         ApiError {
-            param: Some("model".to_owned()),
+            param: Some("model".into()),
             ..ApiError::not_found("model_not_found", message)
         }
     }

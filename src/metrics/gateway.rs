@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::ToolOutcome;
-use super::numbers::{Gauge, Histogram};
+use super::numbers::{Counter, Gauge, Histogram};
+use super::{Refused, ToolOutcome};
 
 /// Models that are told apart; further ones count as `other`, because clients choose the names.
 const MODELS: usize = 200;
@@ -15,6 +15,10 @@ const MODELS: usize = 200;
 pub struct GatewayMetrics {
     /// Requests to models that are being answered.
     pub in_progress: Gauge,
+    /// MCP sessions that are open.
+    pub sessions: Gauge,
+    pub(super) refused: [Counter; Refused::COUNT],
+    pub(super) limits: Mutex<Vec<(&'static str, u64)>>,
     tables: Mutex<Tables>,
 }
 
@@ -67,6 +71,16 @@ impl GatewayMetrics {
             .entry(bridge.to_owned())
             .or_default()
             .observe(took);
+    }
+
+    /// A client was turned away.
+    pub fn refused(&self, reason: Refused) {
+        self.refused[reason as usize].inc();
+    }
+
+    /// Replaces the limits that are shown, as `(key of bridges.yaml, value)`; times in seconds, sizes in bytes.
+    pub fn limits(&self, limits: &[(&'static str, u64)]) {
+        *super::lock(&self.limits) = limits.to_vec();
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Tables> {

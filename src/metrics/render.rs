@@ -99,6 +99,25 @@ impl View {
                 .0
                 .encode_gauge(&gateway.in_progress.get())?;
         }
+        let limits = lock(&gateway.limits);
+        if !limits.is_empty() {
+            let help = "MCP sessions of the gateway open now";
+            gauge(out, "gateway_sessions", help, None)?
+                .0
+                .encode_gauge(&gateway.sessions.get())?;
+            let help = "Requests to the gateway turned away, by reason";
+            let mut family = counter(out, "gateway_refused", help, None)?;
+            for reason in Refused::ALL {
+                let labels = Labels([("reason", reason.as_str())]);
+                family.count(&labels, gateway.refused[reason as usize].get())?;
+            }
+            let help = "Limits of the gateway in force, by key of bridges.yaml; times in seconds, sizes in bytes";
+            let mut family = gauge(out, "gateway_limit", help, None)?;
+            for (limit, value) in limits.iter() {
+                let labels = Labels([("limit", *limit)]);
+                family.gauge(&labels, i64::try_from(*value).unwrap_or(i64::MAX))?;
+            }
+        }
         if !tables.rounds.is_empty() {
             let help = "Turns of models";
             let mut family = counter(out, "gateway_rounds", help, None)?;

@@ -321,6 +321,47 @@ async fn a_listing_that_fails_is_a_note() {
     assert!(has("two-echo")(&listed(&all, None).await));
 }
 
+/// One request at a time, so that nothing else is answered during a call.
+const SYNCHRONOUS: [&str; 1] = ["--synchronous"];
+
+#[tokio::test]
+async fn a_server_that_is_merely_busy_stays_listed() {
+    let impatient = "ping_interval: 20ms\nping_timeout: 20ms\nping_failures: 2";
+    let all = Behind::start("", &[entry("one", impatient, &SYNCHRONOUS)]).await;
+    let before = listed(&all, None).await;
+    let mut client = all.sse(&plain()).await;
+    let hold = json!({"name": "one-hold", "arguments": {"file": all.path("done")}});
+    let held = client.start("tools/call", &hold).await;
+    until("a suspect server", async || {
+        let (status, health) = all.health("one").await;
+        (status == 503 && health["state"] == "suspect").then_some(())
+    })
+    .await;
+    assert_eq!(listed(&all, None).await, before);
+    fs::write(all.path("done"), "").unwrap();
+    assert_eq!(text(&client.answer(held).await), "released");
+    assert_eq!(tools(&mut client).await, before);
+    assert_eq!(client.seen(), Vec::<Value>::new(), "nothing has changed");
+}
+
+#[tokio::test]
+async fn a_list_that_can_not_be_had_again_stays_as_it_was() {
+    let impatient = "request_timeout: 300ms";
+    let all = Behind::start("", &[entry("one", impatient, &SYNCHRONOUS)]).await;
+    let before = listed(&all, None).await;
+    let mut client = all.sse(&plain()).await;
+    let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    client.call("one-emit", &json!({"lines": [changed]})).await;
+    let hold =
+        json!({"name": "one-hold", "arguments": {"file": all.path("done"), "ignore_cancel": true}});
+    client.start("tools/call", &hold).await;
+    all.until_logged("failed to list what a server offers")
+        .await;
+    assert_eq!(listed(&all, None).await, before);
+    all.until_noted("one", Value::is_null).await;
+    fs::write(all.path("done"), "").unwrap();
+}
+
 #[tokio::test]
 async fn a_reload_adds_and_removes_bridges_for_those_who_are_connected() {
     let one = entry("one", "", &[]);
@@ -339,6 +380,30 @@ async fn a_reload_adds_and_removes_bridges_for_those_who_are_connected() {
     let answer = client.call("two-echo", &json!({})).await;
     assert_eq!(answer["error"]["code"], -32602, "{answer}");
     assert!(client.call("one-echo", &json!({})).await["result"].is_object());
+}
+
+#[tokio::test]
+async fn a_bridge_that_is_replaced_finishes_its_calls_while_the_new_one_is_called() {
+    let (one, two) = (entry("one", SHARED, &[]), entry("two", SHARED, &[]));
+    let both = [one.clone(), two];
+    let all = Behind::start("", &both).await;
+    let mut client = all.sse(&plain()).await;
+    let pid = async |client: &mut Sse| {
+        let answer = client.call("two-info", &json!({})).await;
+        answer["result"]["structuredContent"]["pid"].clone()
+    };
+    let first = pid(&mut client).await;
+    let hold = json!({"name": "two-hold", "arguments": {"file": all.path("done")}});
+    let held = client.start("tools/call", &hold).await;
+    all.until_received("two", "tools/call", 2).await;
+    reloaded(&all, "", &[one]).await;
+    reloaded(&all, "", &both).await;
+    all.until_noted("two", Value::is_null).await;
+    let second = pid(&mut client).await;
+    assert!(second.is_number() && second != first, "{first} {second}");
+    fs::write(all.path("done"), "").unwrap();
+    assert_eq!(text(&client.answer(held).await), "released");
+    assert_eq!(pid(&mut client).await, second);
 }
 
 #[tokio::test]

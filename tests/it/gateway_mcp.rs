@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::harness::behind::{call, names, text};
 use crate::harness::fake::entry;
+use crate::harness::proc::Process;
 use crate::harness::sse::{Events, initialize_params};
 use crate::harness::{Behind, Reply, Request, Streamable, until};
 
@@ -130,13 +131,19 @@ async fn every_revision_is_served() {
 }
 
 #[tokio::test]
-async fn an_initialize_without_a_revision_is_refused() {
+async fn an_initialize_without_a_revision_or_out_of_size_is_refused() {
     let all = two().await;
     let client = Streamable::new(all.addr());
     let hello =
         json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"capabilities": {}}});
     let response = client.post(hello.to_string()).await.whole();
     assert_eq!(response.json()["error"]["code"], -32602);
+    assert_eq!(response.header("mcp-session-id"), None);
+    let mut params = initialize_params("2025-11-25", &nothing());
+    params["_meta"] = json!({"padding": "x".repeat(300_000)});
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+    let response = client.post(hello.to_string()).await.whole();
+    assert_eq!(response.json()["error"]["code"], -31003);
     assert_eq!(response.header("mcp-session-id"), None);
 }
 
@@ -308,6 +315,13 @@ async fn a_session_that_ends_cancels_its_calls() {
     // whoever waits is answered
     let answer = calls.join_next().await.unwrap().unwrap();
     assert_eq!(answer["error"]["code"], -32600, "{answer}");
+    // and for the audit neither call failed
+    until("both lines of the audit", async || {
+        let log = all.log();
+        assert!(!log.contains(r#""outcome":"error""#));
+        (log.matches(r#""outcome":"cancelled""#).count() == 2).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -346,26 +360,34 @@ async fn a_client_is_asked_by_two_servers_at_the_same_time() {
     let mut asked = Vec::new();
     for server in ["one", "two"] {
         let mut caller = client.clone();
-        let arguments = json!({"method": "elicitation/create", "params": {"message": server}});
+        let params = json!({"message": server, "_meta": {"progressToken": 1}});
+        let arguments = json!({"method": "elicitation/create", "params": params});
         let (id, reply) = caller
             .start("tools/call", &call(&format!("{server}-ask"), arguments))
             .await;
         let mut events = reply.stream();
         let ask = events.message().await;
         assert_eq!(ask["params"]["message"], server);
-        asked.push((server, id, ask["id"].clone(), events));
+        asked.push((server, id, ask, events));
     }
-    assert_ne!(asked[0].2, asked[1].2, "the ids don't collide");
-    for (server, _, id, _) in asked.iter().rev() {
+    assert_ne!(asked[0].2["id"], asked[1].2["id"], "the ids don't collide");
+    for (server, _, ask, _) in asked.iter().rev() {
+        let token = &ask["params"]["_meta"]["progressToken"];
+        let progress = json!({"progressToken": token, "progress": 1, "message": server});
+        client.notify("notifications/progress", &progress).await;
         let result = json!({"action": "accept", "content": {"from": server}});
         client
-            .send(&json!({"jsonrpc": "2.0", "id": id, "result": result}))
+            .send(&json!({"jsonrpc": "2.0", "id": ask["id"], "result": result}))
             .await;
     }
     for (server, id, _, mut events) in asked {
         let answer = answer_on(&mut events, id).await;
         let heard: Value = serde_json::from_str(text(&answer)).unwrap();
         assert_eq!(heard["result"]["content"]["from"], server);
+        let progress = all.received(server, "notifications/progress");
+        assert_eq!(progress.len(), 1, "{progress:?}");
+        let want = json!({"progressToken": 1, "progress": 1, "message": server});
+        assert_eq!(progress[0]["params"], want);
     }
 }
 
@@ -400,6 +422,14 @@ async fn a_client_that_can_be_asked_has_servers_of_its_own_where_it_calls() {
         .send(&json!({"jsonrpc": "2.0", "id": ask["id"], "result": roots}))
         .await;
     assert!(text(&editor.answer(id).await).contains("file:///own"));
+    // and end with it
+    drop(editor);
+    let own = i32::try_from(own).unwrap();
+    until("the end of its own server", async || {
+        Process::find(own).is_none().then_some(())
+    })
+    .await;
+    assert_eq!(pid(plain.call("one-state", &json!({})).await).await, shared);
 }
 
 #[tokio::test]

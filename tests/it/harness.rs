@@ -13,6 +13,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) mod behind;
+pub(crate) mod chats;
 pub(crate) mod daemon;
 pub(crate) mod fake;
 pub(crate) mod http;

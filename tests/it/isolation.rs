@@ -166,6 +166,8 @@ async fn two_interactive_clients_never_see_each_other() {
 #[tokio::test]
 async fn every_session_has_its_own_under_session() {
     let fake = fake::fake("isolation: session", &[]).await;
+    // else the first session's process may be there before it
+    fake.ready().await;
     let mut pids = Vec::new();
     let mut clients = Vec::new();
     for _ in 0..3 {

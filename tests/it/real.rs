@@ -13,6 +13,7 @@ use tokio::process::Command;
 
 use crate::harness::Daemon;
 
+mod aggregate;
 mod clients;
 mod codex;
 mod everything;
@@ -21,9 +22,11 @@ mod filesystem;
 mod gateway;
 mod git;
 mod litellm;
+mod mock;
 mod open_webui;
 mod openai_sdk;
 mod postgres;
+mod readme;
 mod time;
 mod twenty;
 

@@ -1,7 +1,7 @@
 //! The loop's events as the chunks of one streamed answer.
 //!
 //! Pieces of all turns pass under the first one's id with everything in them, except: the role comes once; calls that are
-//! executed here don't come at all, and the others count from 0; a turn's `finish_reason` waits until it is known whether
+//! executed here don't come at all, and the others count from 0; texts of several turns are set apart by an empty line; a turn's `finish_reason` waits until it is known whether
 //! the turn was the last; usage comes summed, at the end, if it was asked for.
 
 use std::collections::HashMap;
@@ -36,6 +36,10 @@ pub(super) struct Chunks {
     last: Option<Map<String, Value>>,
     /// Whether the turn is over.
     is_over: bool,
+    /// Whether an earlier turn has left text, so that the next one's begins a paragraph.
+    has_text: bool,
+    /// Whether the next text is the first of a turn.
+    begins: bool,
 }
 
 impl Chunks {
@@ -49,6 +53,8 @@ impl Chunks {
             shown: 0,
             last: None,
             is_over: false,
+            has_text: false,
+            begins: true,
         }
     }
 
@@ -59,6 +65,7 @@ impl Chunks {
                 if std::mem::take(&mut self.is_over) {
                     self.calls.clear();
                     self.last = None;
+                    self.begins = true;
                 }
                 self.piece(piece)
             }
@@ -156,6 +163,7 @@ impl Chunks {
                 delta.insert("tool_calls".to_owned(), calls.into());
             }
         }
+        self.set_apart(&mut delta);
         if delta.values().all(|value| value.is_null() || value == "") {
             delta.clear();
         }
@@ -170,6 +178,17 @@ impl Chunks {
         }
         first.extend(delta);
         first
+    }
+
+    /// Puts an empty line before the first text of a turn when an earlier turn had text.
+    fn set_apart(&mut self, delta: &mut Map<String, Value>) {
+        let Some(Value::String(text)) = delta.get_mut("content").filter(|text| *text != "") else {
+            return;
+        };
+        if std::mem::take(&mut self.begins) && self.has_text {
+            text.insert_str(0, "\n\n");
+        }
+        self.has_text = true;
     }
 
     /// A piece of a call, if the client sees it, under the client's index.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 
 use crate::bridge::{Delivery, DeliveryKind, Mailbox, Refusal};
-use crate::gateway::server::{Link, message};
+use crate::gateway::server::{Link, Server, message};
 use crate::jsonrpc::{Edit, ErrorObject, Kind, Message, code};
 use crate::mcp::ClientNotification;
 
@@ -16,9 +16,10 @@ use crate::mcp::ClientNotification;
 pub(super) struct Line {
     /// Its number in the conversation; the server's requests have ids above `number << ASK_BITS`.
     pub(super) number: u64,
+    server: Server,
     link: Link,
     state: Mutex<State>,
-    /// URIs that the server said yes to.
+    /// URIs that it is subscribed to, or was when a line before it ended.
     subscribed: Mutex<BTreeSet<String>>,
 }
 
@@ -49,9 +50,10 @@ struct Waiting {
 
 impl Line {
     /// A line that is open at once.
-    pub(super) fn open(number: u64, link: Link) -> Arc<Line> {
+    pub(super) fn open(number: u64, server: Server, link: Link) -> Arc<Line> {
         Arc::new(Line {
             number,
+            server,
             link,
             state: Mutex::new(State::Open),
             subscribed: Mutex::default(),
@@ -61,12 +63,14 @@ impl Line {
     /// A line that begins with the client's own `initialize`; messages wait for its end.
     pub(super) fn begin(
         number: u64,
+        server: Server,
         link: Link,
         initialize: &Message,
         tasks: &TaskTracker,
     ) -> Arc<Line> {
         let line = Arc::new(Line {
             number,
+            server,
             link,
             state: Mutex::new(State::Opening(Waiting::default())),
             subscribed: Mutex::default(),
@@ -89,6 +93,11 @@ impl Line {
             }
         });
         line
+    }
+
+    /// Whether it leads to this very server, and not to an earlier one of its name.
+    pub(super) fn is_to(&self, server: &Server) -> bool {
+        self.server.is(server)
     }
 
     /// Whether it is of no use any more.

@@ -1,7 +1,8 @@
 //! What servers say, on its way to the client.
 //!
-//! It goes straight through, with two exceptions. That a list has changed is told by the catalogue, when it has the new
-//! list. And a server that is not there is an answer and no HTTP status: the gateway itself is well, and so are the others.
+//! It goes straight through, with three exceptions. That a list has changed is told by the catalogue, when it has the new
+//! list. A server that is not there is an answer and no HTTP status: the gateway itself is well, and so are the others. And
+//! the progress token of what a server asks gets the number of its line, because two servers may choose the same.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,17 +10,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Delivery, DeliveryKind, Mailbox, Refusal};
 use crate::gateway::audit::{Line as AuditLine, Outcome};
-use crate::jsonrpc::{Message, member};
+use crate::jsonrpc::{Body, Edit, Message, member, string_value};
 use crate::mcp::ServerNotification;
 
-/// An address whose deliveries go to `address`.
-pub(super) fn to(address: &Arc<Mailbox>) -> Arc<Mailbox> {
-    Mailbox::before(address, passed)
+/// An address whose deliveries, of the line of that number, go to `address`.
+pub(super) fn to(address: &Arc<Mailbox>, line: u64) -> Arc<Mailbox> {
+    Mailbox::before(address, move |delivery| passed(delivery, line))
 }
 
 /// The same; `end` hears what ends the request. It is dropped when nothing does.
 pub(super) fn until_the_end(
     address: &Arc<Mailbox>,
+    line: u64,
     end: impl FnOnce(&Delivery) + Send + 'static,
 ) -> Arc<Mailbox> {
     let end = Mutex::new(Some(end));
@@ -30,22 +32,34 @@ pub(super) fn until_the_end(
                 end(&delivery);
             }
         }
-        passed(delivery)
+        passed(delivery, line)
     })
 }
 
-/// The address of a tool call, whose end `line` notes; one that ends because its session does was cancelled.
+/// The address of a tool call, whose end `audit` notes; one that ends because its session does was cancelled.
 pub(super) fn audited(
     address: &Arc<Mailbox>,
-    line: AuditLine,
+    line: u64,
+    audit: AuditLine,
     session: CancellationToken,
 ) -> Arc<Mailbox> {
-    until_the_end(address, move |delivery| {
-        let mut line = line;
+    until_the_end(address, line, move |delivery| {
+        let mut audit = audit;
         if !session.is_cancelled() {
-            line.outcome = outcome(delivery);
+            audit.outcome = outcome(delivery);
         }
     })
+}
+
+/// The client's progress with what a server asked: the number of that server's line, and the message under the server's
+/// own token.
+pub(super) fn progress(message: &Message) -> Option<(u64, Message)> {
+    let span = message.envelope().progress_token?;
+    let token = string_value(message.part(Some(span))?)?;
+    let (line, own) = token.split_once(':')?;
+    let with = own.as_bytes();
+    let text = message.editing(&mut [Edit { span, with }]).into_bytes();
+    Some((line.parse().ok()?, Message::parse(text).ok()?))
 }
 
 /// Whether it is the server's own result.
@@ -54,13 +68,27 @@ pub(super) fn succeeded(delivery: &Delivery) -> bool {
         && parsed(delivery).is_some_and(|it| it.result().is_some())
 }
 
-fn passed(mut delivery: Delivery) -> Option<Delivery> {
+fn passed(mut delivery: Delivery, line: u64) -> Option<Delivery> {
     match delivery.kind {
+        DeliveryKind::Request => {
+            if let Some(body) = numbered(&delivery, line) {
+                delivery.body = body;
+            }
+        }
         DeliveryKind::Notification if is_change(&delivery) => return None,
         DeliveryKind::Refusal(_) => delivery.kind = DeliveryKind::Refusal(Refusal::Invalid),
         _ => {}
     }
     Some(delivery)
+}
+
+fn numbered(delivery: &Delivery, line: u64) -> Option<Body> {
+    let message = parsed(delivery)?;
+    let span = message.envelope().meta_progress_token?;
+    let own = std::str::from_utf8(message.part(Some(span))?).ok()?;
+    let token = serde_json::Value::from(format!("{line}:{own}")).to_string();
+    let with = token.as_bytes();
+    Some(message.editing(&mut [Edit { span, with }]))
 }
 
 fn is_change(delivery: &Delivery) -> bool {
@@ -124,8 +152,32 @@ mod tests {
             (DeliveryKind::Answer, OK, Some(DeliveryKind::Answer)),
             (shutting_down, ERROR, Some(invalid)),
         ] {
-            let got = passed(delivery(kind, text)).map(|passed| passed.kind);
+            let got = passed(delivery(kind, text), 1).map(|passed| passed.kind);
             assert_eq!(got, want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_progress_token_finds_its_way_back() {
+        for own in ["7", r#""a:\"b\u00e9""#, "1.0"] {
+            let ask = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"_meta":{{"progressToken":{own}}}}}}}"#
+            );
+            let ask = Delivery {
+                kind: DeliveryKind::Request,
+                body: Bytes::from(ask).into(),
+            };
+            let seen = parsed(&passed(ask, 3).unwrap()).unwrap();
+            let token = seen.part(seen.envelope().meta_progress_token).unwrap();
+            let token = std::str::from_utf8(token).unwrap();
+            let said = |token: &str| {
+                let text = format!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token}}}}}"#
+                );
+                Message::parse(text.into()).unwrap()
+            };
+            let (line, message) = progress(&said(token)).unwrap();
+            assert_eq!((line, message.text()), (3, said(own).text()), "{own}");
         }
     }
 
@@ -147,7 +199,7 @@ mod tests {
     fn the_end_of_a_request_is_heard_once() {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let (note, client) = (heard.clone(), Mailbox::new(&Arc::default()));
-        let address = until_the_end(&client, move |delivery| {
+        let address = until_the_end(&client, 1, move |delivery| {
             note.lock().unwrap().push(delivery.kind);
         });
         address.push(delivery(DeliveryKind::Notification, PROGRESS));

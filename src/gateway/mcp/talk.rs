@@ -1,7 +1,6 @@
 //! One client's conversation with all servers.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -10,14 +9,15 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::line::{ASK_BITS, Line};
+use super::lines::Lines;
 use super::{answers, passage};
 use crate::bridge::{Delivery, DeliveryKind, Mailbox};
 use crate::gateway::access::Access;
 use crate::gateway::catalogue::Snapshot;
 use crate::gateway::core::Core;
-use crate::gateway::server::{Place, message};
+use crate::gateway::server::{Place, Server};
 use crate::jsonrpc::{Edit, Kind, Message, Span, code, member, string_value};
-use crate::mcp::{ClientCapabilities, Level, Request, ServerNotification};
+use crate::mcp::{ClientCapabilities, ClientNotification, Level, Request, ServerNotification};
 use crate::transport::Conversation;
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -37,6 +37,7 @@ pub(super) struct Talk {
 
 impl Drop for Talk {
     fn drop(&mut self) {
+        self.core.metrics.sessions.dec();
         self.over.cancel();
     }
 }
@@ -50,17 +51,9 @@ struct Hello {
     capabilities: ClientCapabilities,
 }
 
-#[derive(Debug, Default)]
-struct Lines {
-    open: HashMap<Arc<str>, Arc<Line>>,
-    opened: u64,
-    level: Option<Level>,
-    /// Requests of our own so far.
-    own: u64,
-}
-
 impl Talk {
     pub(super) fn new(core: Arc<Core>, access: Access, outlet: Arc<Mailbox>) -> Talk {
+        core.metrics.sessions.inc();
         Talk {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             core,
@@ -119,6 +112,10 @@ impl Talk {
                 "initialize can't be read",
             );
         };
+        if own.text().len() > MAX_HELLO {
+            let text = format!("initialize has more than {MAX_HELLO} bytes");
+            return answers::error(address, id, code::TOO_LARGE, text);
+        }
         let hello = Hello {
             version: version.clone(),
             message: own,
@@ -171,13 +168,7 @@ impl Talk {
             let text = "`params.level` has to be one of debug, info, notice, warning, error, critical, alert and emergency";
             return answers::error(address, id, code::INVALID_PARAMS, text);
         };
-        let mut lines = self.lines();
-        lines.level = Some(level);
-        let open: Vec<_> = lines.open.values().cloned().collect();
-        for line in open {
-            lines.ask_level(&line, level);
-        }
-        drop(lines);
+        self.lines().set_level(level);
         answers::result(address, id, b"{}");
     }
 
@@ -203,7 +194,7 @@ impl Talk {
         let arguments = String::from_utf8_lossy(arguments.unwrap_or_default());
         let audit = self.core.audit("mcp");
         let noted = audit.line(&self.access.key, tool, &arguments);
-        let address = passage::audited(address, noted, self.over.clone());
+        let address = passage::audited(address, line.number, noted, self.over.clone());
         pass(&line, message, span, with.as_bytes(), &address);
     }
 
@@ -222,7 +213,10 @@ impl Talk {
         };
         let with = serde_json::Value::from(&*prompt.original).to_string();
         match self.line(&prompt.server) {
-            Some(line) => pass(&line, message, span, with.as_bytes(), &passage::to(address)),
+            Some(line) => {
+                let address = passage::to(address, line.number);
+                pass(&line, message, span, with.as_bytes(), &address);
+            }
             None => gone(address, id, &prompt.server),
         }
     }
@@ -257,17 +251,17 @@ impl Talk {
         let Some(line) = self.line(server) else {
             return gone(address, id, server);
         };
-        let request = Request::of(&message.method());
+        let (request, number) = (Request::of(&message.method()), line.number);
         let address = match request {
             Request::Subscribe | Request::Unsubscribe => {
                 let (line, uri) = (Arc::downgrade(&line), uri.into_owned());
-                passage::until_the_end(address, move |delivery| {
+                passage::until_the_end(address, number, move |delivery| {
                     if let (Some(line), true) = (line.upgrade(), passage::succeeded(delivery)) {
                         line.note_subscription(&uri, request == Request::Subscribe);
                     }
                 })
             }
-            _ => passage::to(address),
+            _ => passage::to(address, number),
         };
         line.send(message.clone(), &address);
     }
@@ -280,52 +274,60 @@ impl Talk {
         };
         match (self.line(&server), edit) {
             (Some(line), Some((span, name))) => {
-                pass(&line, message, span, name.as_bytes(), &passage::to(address));
+                pass(
+                    &line,
+                    message,
+                    span,
+                    name.as_bytes(),
+                    &passage::to(address, line.number),
+                );
             }
-            (Some(line), None) => line.send(message.clone(), &passage::to(address)),
+            (Some(line), None) => {
+                line.send(message.clone(), &passage::to(address, line.number));
+            }
             (None, _) => gone(address, id, &server),
         }
     }
 
     /// The line to a server, opened if there is none or its server ended it; `None` when the server was taken away.
-    fn line(&self, server: &Arc<str>) -> Option<Arc<Line>> {
-        let mut lines = self.lines();
-        let last = lines.open.get(server).cloned();
-        if let Some(line) = last.as_ref().filter(|line| !line.is_over()) {
-            return Some(line.clone());
-        }
+    fn line(&self, server: &str) -> Option<Arc<Line>> {
         let there = self.core.catalogue.server(server)?;
-        lines.opened += 1;
-        let number = lines.opened;
+        Some(
+            self.lines()
+                .to(there, |number, there| self.open(number, there)),
+        )
+    }
+
+    fn open(&self, number: u64, there: Server) -> Arc<Line> {
         let place = Place {
             asks_above: number << ASK_BITS,
-            headers: self.access.headers_for(server),
+            headers: self.access.headers_for(there.name()),
         };
         let asked = self
             .hello
             .get()
             .filter(|hello| hello.capabilities.any() || there.wants_handshake(&place));
         // Its own end must not close what the client hears from the others.
-        let link = there.open(passage::to(&self.outlet), &place);
-        let line = match asked {
-            Some(hello) => Line::begin(number, link, &hello.message, &self.core.tasks),
-            None => Line::open(number, link),
-        };
-        if let Some(level) = lines.level {
-            lines.ask_level(&line, level);
+        let link = there.open(passage::to(&self.outlet, number), &place);
+        match asked {
+            Some(hello) => Line::begin(number, there, link, &hello.message, &self.core.tasks),
+            None => Line::open(number, there, link),
         }
-        for uri in last.iter().flat_map(|last| last.subscribed()) {
-            lines.ask_subscription(&line, uri);
-        }
-        lines.open.insert(server.clone(), line.clone());
-        Some(line)
     }
 
     fn each_line(&self, tell: impl Fn(&Line)) {
-        let lines: Vec<_> = self.lines().open.values().cloned().collect();
+        let lines: Vec<_> = self.lines().all().cloned().collect();
         for line in lines {
             tell(&line);
         }
+    }
+
+    fn send_to(&self, number: u64, message: &Message, address: &Arc<Mailbox>) {
+        self.each_line(|line| {
+            if line.number == number {
+                line.send(message.clone(), address);
+            }
+        });
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
@@ -333,38 +335,8 @@ impl Talk {
     }
 }
 
-impl Lines {
-    /// A server without levels says so; nobody needs to hear it.
-    fn ask_level(&mut self, line: &Line, level: Level) {
-        let params = format!(r#"{{"level":"{}"}}"#, level.name());
-        let nowhere = Mailbox::new(&Arc::default());
-        self.ask(line, "logging/setLevel", &params, &nowhere);
-    }
-
-    /// What the server before had granted; only what this one grants is kept.
-    fn ask_subscription(&mut self, line: &Arc<Line>, uri: String) {
-        let params = serde_json::json!({ "uri": uri }).to_string();
-        let weak = Arc::downgrade(line);
-        let nowhere = Mailbox::new(&Arc::default());
-        let address = passage::until_the_end(&nowhere, move |delivery| {
-            if let (Some(line), true) = (weak.upgrade(), passage::succeeded(delivery)) {
-                line.note_subscription(&uri, true);
-            }
-        });
-        self.ask(line, "resources/subscribe", &params, &address);
-    }
-
-    /// A request of our own, under an id that no other has.
-    fn ask(&mut self, line: &Line, method: &str, params: &str, address: &Arc<Mailbox>) {
-        self.own += 1;
-        let id = self.own;
-        let text = format!(
-            r#"{{"jsonrpc":"2.0","id":"mcp-bridged-{id}","method":"{method}","params":{params}}}"#
-        );
-        line.send(message(text), address);
-    }
-}
-
+/// Bytes of an `initialize`; it is kept as long as the session, for the servers that are to get it.
+const MAX_HELLO: usize = 256 * 1024;
 /// MCP 2025-11-25, Resources § Error Handling.
 const RESOURCE_NOT_FOUND: i32 = -32002;
 
@@ -373,6 +345,13 @@ impl Conversation for Talk {
         match message.kind() {
             Kind::Request => self.request(&message, address),
             Kind::Notification if message.method() == "notifications/initialized" => {}
+            Kind::Notification
+                if ClientNotification::of(&message.method()) == ClientNotification::Progress =>
+            {
+                if let Some((number, message)) = passage::progress(&message) {
+                    self.send_to(number, &message, address);
+                }
+            }
             // Ids are unique in the client's session, so of all servers only the one that knows it is concerned.
             Kind::Notification => {
                 self.each_line(|line| line.send(message.clone(), address));
@@ -381,12 +360,9 @@ impl Conversation for Talk {
                 let id = message
                     .id()
                     .and_then(|id| std::str::from_utf8(id).ok()?.parse::<u64>().ok());
-                let number = id.map(|id| id >> ASK_BITS);
-                self.each_line(|line| {
-                    if Some(line.number) == number {
-                        line.send(message.clone(), address);
-                    }
-                });
+                if let Some(id) = id {
+                    self.send_to(id >> ASK_BITS, &message, address);
+                }
             }
         }
     }

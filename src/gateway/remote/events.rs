@@ -1,6 +1,5 @@
-//! An event stream of a remote server, as WHATWG HTML § Server-sent events has it, within a bound.
+//! An event stream of a remote server, within a bound.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -11,6 +10,7 @@ use sse_stream::{Error, Sse};
 use super::wire::inward;
 use super::{Fault, MAX_MESSAGE};
 use crate::jsonrpc::{ErrorObject, code};
+use crate::transport::events::{Event, Events};
 
 /// The events of one HTTP response. Ends after its first error.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ impl EventStream {
 
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Sse, Fault>>> {
         loop {
-            if let Some(event) = self.events.ready.pop_front() {
-                return Poll::Ready(Some(Ok(event)));
+            if let Some(event) = self.events.pop() {
+                return Poll::Ready(Some(Ok(of(event))));
             }
             if self.over {
                 return Poll::Ready(None);
@@ -103,99 +103,14 @@ impl Stream for Messages {
     }
 }
 
-/// Bytes in, events out.
-#[derive(Debug, Default)]
-struct Events {
-    /// The line that is not whole yet.
-    line: Vec<u8>,
-    event: Sse,
-    ready: VecDeque<Sse>,
-    /// The last byte was a CR, whose LF is still to come or not.
-    after_cr: bool,
-}
-
-impl Events {
-    fn push(&mut self, mut chunk: &[u8]) {
-        if self.after_cr && !chunk.is_empty() {
-            chunk = chunk.strip_prefix(b"\n").unwrap_or(chunk);
-            self.after_cr = false;
-        }
-        while let Some(end) = memchr::memchr2(b'\r', b'\n', chunk) {
-            self.line.extend_from_slice(&chunk[..end]);
-            self.end_line();
-            let rest = &chunk[end + 1..];
-            self.after_cr = chunk[end] == b'\r' && rest.is_empty();
-            chunk = match chunk[end] {
-                b'\r' => rest.strip_prefix(b"\n").unwrap_or(rest),
-                _ => rest,
-            };
-        }
-        self.line.extend_from_slice(chunk);
-    }
-
-    /// Bytes that are kept of the event that is not whole yet.
-    fn pending(&self) -> usize {
-        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let event = &self.event;
-        self.line.len() + length(&event.data) + length(&event.event) + length(&event.id)
-    }
-
-    fn end_line(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        if line.is_empty() {
-            let event = std::mem::take(&mut self.event);
-            if event != Sse::default() {
-                self.ready.push_back(event);
-            }
-            return;
-        }
-        let (field, value) = match memchr::memchr(b':', &line) {
-            Some(colon) => (&line[..colon], &line[colon + 1..]),
-            None => (&line[..], &b""[..]),
-        };
-        let value = value.strip_prefix(b" ").unwrap_or(value);
-        let value = String::from_utf8_lossy(value);
-        match field.strip_prefix(b"\xef\xbb\xbf").unwrap_or(field) {
-            b"event" => self.event.event = Some(value.into_owned()),
-            b"data" => match &mut self.event.data {
-                Some(data) => {
-                    data.push('\n');
-                    data.push_str(&value);
-                }
-                None => self.event.data = Some(value.into_owned()),
-            },
-            b"id" if !value.contains('\0') => self.event.id = Some(value.into_owned()),
-            b"retry" => self.event.retry = value.parse().ok(),
-            _ => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stream_cut_anywhere_has_the_same_events() {
-        const STREAM: &str = ": hi\r\nevent: endpoint\r\ndata: /m?a=b\r\n\r\nid: 1\nretry: 5\n\ndata:a\ndata: b\nfoo\n\n\rdata\r\rdata: last";
-        let event = |name: Option<&str>, data: Option<&str>, id: Option<&str>, retry| Sse {
-            event: name.map(str::to_owned),
-            data: data.map(str::to_owned),
-            id: id.map(str::to_owned),
-            retry,
-        };
-        let want = [
-            event(Some("endpoint"), Some("/m?a=b"), None, None),
-            event(None, None, Some("1"), Some(5)),
-            event(None, Some("a\nb"), None, None),
-            event(None, Some(""), None, None),
-        ];
-        for size in [1, 2, 3, 7, STREAM.len()] {
-            let mut events = Events::default();
-            for chunk in STREAM.as_bytes().chunks(size) {
-                events.push(chunk);
-            }
-            assert_eq!(Vec::from(events.ready), want, "in pieces of {size}");
-        }
+/// An event as rmcp has it.
+fn of(event: Event) -> Sse {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let retry = event.retry.map(|retry| retry.as_millis());
+    Sse {
+        event: event.name,
+        data: event.data.map(text),
+        id: event.id.map(text),
+        retry: retry.and_then(|millis| u64::try_from(millis).ok()),
     }
 }

@@ -38,6 +38,9 @@ pub(super) enum Fault {
     /// A JSON-RPC error instead of a handshake, or beside a status.
     #[error("refused: {message} (code {code})")]
     Rejected { code: i64, message: String },
+    /// HTTP+SSE: a JSON-RPC error instead of the stream, as the endpoint of another transport has it.
+    #[error("gives no event stream: {message}; check url, and transport (http or sse)")]
+    NoStream { message: String },
     /// An answer that is no MCP.
     #[error("answered with {what}, which is no MCP: check url, and transport (http or sse)")]
     NotMcp { what: String },

@@ -91,7 +91,9 @@ impl Http {
             return Err(redirected(&response));
         }
         let fault = Fault::of_status(status, self.own_headers);
-        if !matches!(fault, Fault::Status { .. }) {
+        // Nothing is served there by this method, whatever words are beside it: the fault has the cure.
+        let misplaced = matches!(status.as_u16(), 404 | 405);
+        if misplaced || !matches!(fault, Fault::Status { .. }) {
             return Err(fault);
         }
         let body = body(response, MAX_REFUSAL).await.unwrap_or_default();

@@ -26,7 +26,10 @@ pub(super) struct Sse {
 impl Sse {
     /// Opens the stream at `url` and waits for its endpoint.
     pub(super) async fn open(http: Http, url: &Url) -> Result<Sse, Fault> {
-        let mut events = http.events(url).await?;
+        let mut events = match http.events(url).await {
+            Err(Fault::Rejected { message, .. }) => return Err(Fault::NoStream { message }),
+            events => events?,
+        };
         let endpoint = loop {
             let Some(event) = events.next().await else {
                 return Err(Fault::broken("it ended before it named an endpoint"));

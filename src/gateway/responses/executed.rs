@@ -128,7 +128,6 @@ mod tests {
     fn called(text: &str) -> Called {
         Called {
             result: Ok(json!(text)),
-            took: Duration::ZERO,
         }
     }
 

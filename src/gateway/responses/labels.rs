@@ -150,7 +150,6 @@ mod tests {
     fn entry(label: &str, tools: &[Offered]) -> selection::Label {
         selection::Label {
             server_label: label.to_owned(),
-            servers: Vec::new(),
             tools: tools.to_vec(),
         }
     }

@@ -139,7 +139,7 @@ impl Output {
                 tool,
                 arguments,
             } => self.calling(id, &tool, &arguments, None),
-            rounds::Event::Called { id, called, .. } => self.called(&id, &called),
+            rounds::Event::Called { id, called } => self.called(&id, &called),
         }
     }
 

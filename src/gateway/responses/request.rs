@@ -166,7 +166,7 @@ fn previous(
             ),
         );
         ApiError {
-            code: Some("previous_response_not_found".into()),
+            code: Some("previous_response_not_found"),
             ..error.with_status(StatusCode::NOT_FOUND)
         }
     })?;

@@ -221,7 +221,6 @@ impl Rounds<'_> {
         let content = content::of(&called, self.max_result);
         let _ = tell(events, || Event::Called {
             id: call.id.clone(),
-            tool: tool.clone(),
             called,
         })
         .await;

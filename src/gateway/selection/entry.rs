@@ -309,7 +309,7 @@ mod tests {
         let entry = Entry::read(entry, "tools[0]", Approval::Never).unwrap();
         entry.target("tools[0]", known).map_err(|error| {
             assert_eq!(error.status, 400);
-            error.param.unwrap()
+            error.param.unwrap().into_string()
         })
     }
 

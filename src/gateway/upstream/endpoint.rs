@@ -109,13 +109,45 @@ impl Endpoint {
         who: &str,
         request: &Map<String, Value>,
     ) -> Result<Map<String, Value>, Failure> {
+        let answer = self.answer_once(who, request).await;
+        match answer
+            .as_ref()
+            .err()
+            .and_then(|failure| limited_otherwise(&failure.error, request))
+        {
+            Some(request) => self.answer_once(who, &request).await,
+            None => answer,
+        }
+    }
+
+    /// Asks for a stream. A provider that gives a whole answer instead is taken at its word.
+    pub(super) async fn stream(
+        &self,
+        who: &str,
+        request: &Map<String, Value>,
+    ) -> Result<Streamed, Failure> {
+        let answer = self.stream_once(who, request).await;
+        match answer
+            .as_ref()
+            .err()
+            .and_then(|failure| limited_otherwise(&failure.error, request))
+        {
+            Some(request) => self.stream_once(who, &request).await,
+            None => answer,
+        }
+    }
+
+    async fn answer_once(
+        &self,
+        who: &str,
+        request: &Map<String, Value>,
+    ) -> Result<Map<String, Value>, Failure> {
         let body = body(request, self.model.as_deref(), Kind::Whole);
         let response = self.post(who, body).await?;
         self.whole(who, response).await
     }
 
-    /// Asks for a stream. A provider that gives a whole answer instead is taken at its word.
-    pub(super) async fn stream(
+    async fn stream_once(
         &self,
         who: &str,
         request: &Map<String, Value>,
@@ -297,6 +329,20 @@ fn body(request: &Map<String, Value>, model: Option<&str>, kind: Kind) -> Vec<u8
 
 fn refuses_stream_options(error: &ApiError) -> bool {
     error.status == StatusCode::BAD_REQUEST && error.object().to_string().contains("stream_options")
+}
+
+/// The request with its `max_tokens` called `max_completion_tokens`, where a provider refuses the one in favour of the other:
+/// OpenAI's reasoning models know only that, most other providers only `max_tokens`.
+fn limited_otherwise(error: &ApiError, request: &Map<String, Value>) -> Option<Map<String, Value>> {
+    const OTHERWISE: &str = "max_completion_tokens";
+    let refused = error.status == StatusCode::BAD_REQUEST
+        && error.object().to_string().contains(OTHERWISE)
+        && !request.contains_key(OTHERWISE);
+    let limit = request.get("max_tokens").filter(|_| refused)?.clone();
+    let mut request = request.clone();
+    request.shift_remove("max_tokens");
+    request.insert(OTHERWISE.to_owned(), limit);
+    Some(request)
 }
 
 fn late(who: &str) -> Failure {

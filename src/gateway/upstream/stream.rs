@@ -10,18 +10,21 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::endpoint::Endpoint;
-use super::events::Events;
 use super::failure;
 use super::pieces::Pieces;
 use super::regular::Identity;
 use crate::gateway::json;
 use crate::gateway::openai::ApiError;
+use crate::transport::events::Events;
 
 /// How long a stream may be silent. Providers that let a model think for longer send comments meanwhile.
 pub(super) const IDLE: Duration = Duration::from_secs(5 * 60);
 
 /// How long the end of the body may take after `[DONE]`: with it, the connection serves the next request.
 const TAIL: Duration = Duration::from_millis(50);
+
+/// Bytes of one event. A chunk is some hundred bytes long; only one with a whole image in it is large.
+const LARGEST: usize = 16 << 20;
 
 const DONE: &[u8] = b"[DONE]";
 
@@ -84,14 +87,15 @@ impl Wire {
                 self.release().await;
                 return Ok(None);
             }
-            if let Some(data) = self.events.pop() {
-                self.take(&data)?;
+            if let Some(event) = self.events.pop() {
+                self.take(&event.data.unwrap_or_default())?;
                 continue;
             }
             match timeout_at(self.heard + IDLE, self.response.chunk()).await {
                 Ok(Ok(Some(bytes))) => {
                     self.heard = Instant::now();
-                    if self.events.push(&bytes).is_err() {
+                    self.events.push(&bytes);
+                    if self.events.pending() > LARGEST {
                         return Err(self.broken("sent an event that is larger than 16 MiB"));
                     }
                 }
@@ -104,6 +108,9 @@ impl Wire {
 
     fn take(&mut self, data: &[u8]) -> Result<(), ApiError> {
         let data = data.trim_ascii();
+        if data.is_empty() {
+            return Ok(());
+        }
         if data == DONE {
             self.finish();
             return Ok(());
@@ -124,9 +131,10 @@ impl Wire {
     fn end(&mut self, reason: Option<&str>) -> Result<(), ApiError> {
         self.events.finish();
         while self.state == State::Open
-            && let Some(data) = self.events.pop()
+            && let Some(event) = self.events.pop()
         {
-            let is_cut = serde_json::from_slice::<IgnoredAny>(&data).is_err();
+            let data = event.data.unwrap_or_default();
+            let is_cut = !data.is_empty() && serde_json::from_slice::<IgnoredAny>(&data).is_err();
             if is_cut && data.trim_ascii() != DONE {
                 break;
             }

@@ -297,7 +297,7 @@ async fn an_unknown_model_is_a_404_that_names_some() {
     for name in ["x", "*"] {
         let error = models.answer(&request(name)).await.unwrap_err();
         assert_eq!(
-            (error.status.as_u16(), error.code.as_deref()),
+            (error.status.as_u16(), error.code),
             (404, Some("model_not_found"))
         );
         assert_eq!(

@@ -63,7 +63,7 @@ async fn a_stream_is_one_answer_without_our_calls() {
     );
     assert_eq!(deltas.iter().filter(|delta| delta.is_array()).count(), 1);
     assert_eq!(deltas.last(), Some(&json!([{}, "stop"])));
-    assert_eq!(joined(chunks, "content"), "Wait. Here it is.");
+    assert_eq!(joined(chunks, "content"), "Wait. \n\nHere it is.");
     assert_eq!(joined(chunks, "reasoning_content"), "hm");
     assert!(chunks.iter().all(|chunk| chunk.get("usage").is_none()));
     assert_eq!(chunks.last().unwrap()["system_fingerprint"], "fp");

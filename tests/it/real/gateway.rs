@@ -1,5 +1,6 @@
 //! A gateway over real servers with a scripted model behind it, and what its clients have in common.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -93,13 +94,7 @@ impl Gateway {
         let gateway = json!({"port": 0, "master_key": KEY, "model_list": models});
         let config = json!({"bridges": bridges, "gateway": gateway});
         let daemon = Daemon::start(&config.to_string()).await;
-        let addr = daemon.gateway();
-        until("all tools in the catalogue", async || {
-            let health = exchange(addr, Request::get("/health")).await.json();
-            let mut servers = health["servers"].as_array().unwrap().iter();
-            servers.all(|server| server["tools"] != 0).then_some(())
-        })
-        .await;
+        until_listed(daemon.gateway()).await;
         Self { daemon, model }
     }
 
@@ -139,6 +134,16 @@ impl Sdk {
             .env("PYTHONDONTWRITEBYTECODE", "1");
         facts(command).await
     }
+}
+
+/// Waits until the gateway at `addr` knows the tools of all its servers.
+pub(super) async fn until_listed(addr: SocketAddr) {
+    until("all tools in the catalogue", async || {
+        let health = exchange(addr, Request::get("/health")).await.json();
+        let mut servers = health["servers"].as_array().unwrap().iter();
+        servers.all(|server| server["tools"] != 0).then_some(())
+    })
+    .await;
 }
 
 /// The messages of a request to the model that have this role.

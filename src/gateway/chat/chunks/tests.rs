@@ -98,7 +98,7 @@ fn turns_pass_as_one_answer_without_our_calls() {
             json!({ "role": "assistant", "content": "" }),
             json!({ "reasoning_content": "hm" }),
             json!({ "content": "Wait." }),
-            json!({ "content": "Done" }),
+            json!({ "content": "\n\nDone" }),
             json!({ "content": "." }),
             json!([{}, "stop"]),
         ]
@@ -165,4 +165,25 @@ fn what_nobody_knows_passes() {
             json!({ "id": "a", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": { "total_tokens": 9 } }),
         ]
     );
+}
+
+#[test]
+fn texts_of_several_turns_are_set_apart() {
+    let text = |text: &str| piece("a", json!({ "content": text }), None);
+    let told = told(
+        vec![
+            text("let me"),
+            text(" look"),
+            over(),
+            text("two"),
+            text(" legs"),
+            over(),
+        ],
+        "stop",
+    );
+    let texts: Vec<&str> = told
+        .iter()
+        .filter_map(|delta| delta.get("content")?.as_str())
+        .collect();
+    assert_eq!(texts.concat(), "let me look\n\ntwo legs");
 }

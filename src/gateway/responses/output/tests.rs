@@ -76,10 +76,7 @@ fn finished(finish_reason: &str, handed_back: Vec<Call>) -> Finished {
 }
 
 fn called(result: Result<Value, Failure>) -> Called {
-    Called {
-        result,
-        took: Duration::ZERO,
-    }
+    Called { result }
 }
 
 /// What happens in a request that runs a tool twice, answers and calls both tools of the client.
@@ -93,7 +90,6 @@ fn happenings(in_pieces: bool) -> Vec<rounds::Event> {
     };
     let over = |id: &str, result| rounds::Event::Called {
         id: id.to_owned(),
-        tool: echo.clone(),
         called: called(result),
     };
     let piece = |index: u64, id: &str, name: &str, arguments: &str| {

@@ -63,6 +63,42 @@ async fn a_provider_that_refuses_stream_options_is_asked_without() {
 }
 
 #[tokio::test]
+async fn a_provider_that_wants_another_limit_gets_it() {
+    let refusal = || {
+        let text = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.";
+        let body = json!({ "error": { "message": text } });
+        Reply::new(400, "application/json", body.to_string())
+    };
+    let server = Server::start([
+        refusal(),
+        Reply::json(&hello()),
+        refusal(),
+        Reply::events("data: [DONE]"),
+        refusal(),
+    ])
+    .await;
+    let models = models([entry("m", server.base())]);
+    let mut limited = request("m");
+    limited.insert("max_tokens".to_owned(), 7.into());
+    models.answer(&limited).await.unwrap();
+    all(&mut models.stream(&limited).await.unwrap())
+        .await
+        .unwrap();
+    let refused = models.answer(&request("m")).await.unwrap_err();
+    assert_eq!(refused.status.as_u16(), 400, "there is nothing to rename");
+    let limits: Vec<_> = server
+        .asked()
+        .iter()
+        .map(|asked| {
+            let limit = |name| asked.body.get(name).and_then(Value::as_u64);
+            (limit("max_tokens"), limit("max_completion_tokens"))
+        })
+        .collect();
+    let pair = [(Some(7), None), (None, Some(7))];
+    assert_eq!(limits[..4], [pair, pair].concat());
+}
+
+#[tokio::test]
 async fn a_whole_answer_in_place_of_a_stream_is_taken() {
     let server = Server::start([Reply::json(&hello())]).await;
     let models = models([entry("m", server.base())]);

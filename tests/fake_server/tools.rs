@@ -252,6 +252,8 @@ fn hold(server: &Server, request: &Request, arguments: &Value) {
             .wait_while(released, waits)
             .expect("no holder panics");
         match released.get_mut(key) {
+            // Its release is for whoever still waits.
+            Some(_) if cancelled() => false,
             Some(1) => released.remove(key).is_some(),
             Some(times) => {
                 *times -= 1;

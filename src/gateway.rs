@@ -150,7 +150,7 @@ impl Gateway {
         self.core.drain();
     }
 
-    /// Waits until no request to a model is being answered.
+    /// Waits until no request to a model and no call of a tool is being answered.
     pub async fn finished(&self) {
         self.core.finished().await;
     }

@@ -192,7 +192,13 @@ impl Talk {
         let arguments = String::from_utf8_lossy(arguments.unwrap_or_default());
         let audit = self.core.audit("mcp");
         let noted = audit.line(&self.access.key, tool, &arguments);
-        let address = passage::audited(address, line.number, noted, self.over.clone());
+        let address = passage::audited(
+            address,
+            line.number,
+            noted,
+            self.core.active(),
+            self.over.clone(),
+        );
         pass(&line, message, span, with.as_bytes(), &address);
     }
 

@@ -96,7 +96,7 @@ impl Gateway {
     }
 
     /// Takes over a changed configuration and other servers; requests under way go on with what they began with, but those
-    /// on a remote server that was changed or taken away end.
+    /// on a remote server that was changed or taken away end, and so do the sessions of keys that were.
     pub fn reconfigure(
         &self,
         settings: config::Gateway,
@@ -125,6 +125,7 @@ impl Gateway {
         }
         if *self.core.force().settings != settings {
             self.core.set_force(Force::new(settings));
+            self.front.sweep();
         }
     }
 

@@ -375,8 +375,9 @@ impl Conversation for Talk {
         self.hello.get().map(|hello| hello.version.as_str())
     }
 
+    /// What a key opened ends with it, also its streams.
     fn is_over(&self) -> bool {
-        false
+        !self.core.force().keys.still_grant(&self.access)
     }
 
     fn is_dedicated(&self) -> bool {

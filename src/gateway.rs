@@ -75,7 +75,6 @@ impl Gateway {
                 .chain(remotes)
                 .collect(),
             Rules::of(&settings),
-            &budget,
             &shared.tasks,
         );
         let core = Arc::new(Core::new(

@@ -76,7 +76,9 @@ pub(crate) enum Denied {
     #[error("the Authorization header lacks its prefix: `Authorization: Bearer <key>`")]
     KeyWithoutBearer,
     /// None of the keys in force.
-    #[error("the key is not valid")]
+    #[error(
+        "the key is not valid: it is neither the gateway's `master_key` nor one of its `virtual_keys`"
+    )]
     KeyWrong,
     /// No such server.
     #[error("x-mcp-servers names `{name}`, which is no server here; there are {known}")]

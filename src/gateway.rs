@@ -145,6 +145,19 @@ impl Gateway {
         snapshot.servers().iter().map(|server| server.tools).sum()
     }
 
+    /// The remote servers that are not there, and why; bridges say that themselves.
+    #[must_use]
+    pub fn absent(&self) -> Option<String> {
+        let snapshot = self.core.snapshot();
+        let remotes = self.core.catalogue.remotes();
+        let notes = remotes.iter().filter_map(|remote| {
+            let note = snapshot.standing(remote.name())?.note()?;
+            Some(format!("{}: {note}", remote.name()))
+        });
+        let notes: Vec<String> = notes.collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
+
     /// Takes no new requests from now on.
     pub fn drain(&self) {
         self.core.drain();

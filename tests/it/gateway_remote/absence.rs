@@ -187,6 +187,8 @@ async fn what_was_never_there_is_named() {
         let note = near.until_noted(name, is_reason).await;
         assert!(note.as_str().unwrap().contains(why), "{note}");
     }
+    near.until_logged("\n  gateway: ").await;
+    assert!(near.log().contains("; missing: "), "{}", near.log());
     assert!(
         catalogue(&near)
             .await

@@ -76,7 +76,6 @@ impl Gateway {
                 .chain(remotes)
                 .collect(),
             Rules::of(&settings),
-            &budget,
             &shared.tasks,
         );
         let core = Arc::new(Core::new(
@@ -97,7 +96,7 @@ impl Gateway {
     }
 
     /// Takes over a changed configuration and other servers; requests under way go on with what they began with, but those
-    /// on a remote server that was changed or taken away end.
+    /// on a remote server that was changed or taken away end, and so do the sessions of keys that were.
     pub fn reconfigure(
         &self,
         settings: config::Gateway,
@@ -126,6 +125,7 @@ impl Gateway {
         }
         if *self.core.force().settings != settings {
             self.core.set_force(Force::new(settings));
+            self.front.sweep();
         }
     }
 
@@ -146,12 +146,25 @@ impl Gateway {
         snapshot.servers().iter().map(|server| server.tools).sum()
     }
 
+    /// The remote servers that are not there, and why; bridges say that themselves.
+    #[must_use]
+    pub fn absent(&self) -> Option<String> {
+        let snapshot = self.core.snapshot();
+        let remotes = self.core.catalogue.remotes();
+        let notes = remotes.iter().filter_map(|remote| {
+            let note = snapshot.standing(remote.name())?.note()?;
+            Some(format!("{}: {note}", remote.name()))
+        });
+        let notes: Vec<String> = notes.collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
+
     /// Takes no new requests from now on.
     pub fn drain(&self) {
         self.core.drain();
     }
 
-    /// Waits until no request to a model is being answered.
+    /// Waits until no request to a model and no call of a tool is being answered.
     pub async fn finished(&self) {
         self.core.finished().await;
     }

@@ -118,6 +118,13 @@ fn find(file: &Path, name: &str) -> Result<Bridge, Refused> {
     let config = loaded
         .map_err(|problems| (problems.to_string(), status::CONFIG))?
         .config;
+    if let Some(remote) = config.remotes.iter().find(|remote| remote.is_called(name)) {
+        let message = format!(
+            "`{name}` is a remote server: give its URL, {}, and its key with --key, or ask the gateway by its URL",
+            remote.url
+        );
+        return Err((message, status::USAGE));
+    }
     let names: Vec<String> = config
         .bridges
         .iter()
@@ -184,6 +191,22 @@ mod tests {
             let target = Target::of_bridge(bridge, Path::new("f")).unwrap();
             assert_eq!(target.url.as_str(), url);
             assert_eq!(target.key.unwrap().expose(), "k1");
+        }
+    }
+
+    #[test]
+    fn a_remote_server_is_named_with_its_url() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("bridges.yaml");
+        let text = "bridges:\n  far: { url: \"http://h:1/mcp\", aliases: [f] }\ngateway: {}\n";
+        std::fs::write(&file, text).unwrap();
+        for name in ["far", "f"] {
+            let (message, code) = find(&file, name).unwrap_err();
+            assert!(
+                message.contains("give its URL, http://h:1/mcp"),
+                "{message}"
+            );
+            assert_eq!(code, status::USAGE);
         }
     }
 

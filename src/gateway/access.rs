@@ -32,6 +32,8 @@ pub(crate) struct Keys {
 #[derive(Debug)]
 struct Grant {
     name: Arc<str>,
+    /// The key; none is needed without one.
+    key: Option<Secret>,
     /// The key's entry in the configuration; everything is granted without one.
     entry: Option<VirtualKey>,
     models: Option<GlobSet>,
@@ -74,7 +76,9 @@ pub(crate) enum Denied {
     #[error("the Authorization header lacks its prefix: `Authorization: Bearer <key>`")]
     KeyWithoutBearer,
     /// None of the keys in force.
-    #[error("the key is not valid")]
+    #[error(
+        "the key is not valid: it is neither the gateway's `master_key` nor one of its `virtual_keys`"
+    )]
     KeyWrong,
     /// No such server.
     #[error("x-mcp-servers names `{name}`, which is no server here; there are {known}")]
@@ -110,9 +114,10 @@ impl From<Denied> for ApiError {
 impl Keys {
     /// The keys of this configuration.
     pub(crate) fn new(settings: &config::Gateway) -> Keys {
-        let everything = |name: &str| {
+        let everything = |name: &str, key: Option<&Secret>| {
             Arc::new(Grant {
                 name: name.into(),
+                key: key.cloned(),
                 entry: None,
                 models: None,
             })
@@ -120,10 +125,11 @@ impl Keys {
         let master = settings
             .master_key
             .iter()
-            .map(|key| (key.clone(), everything("master")));
+            .map(|key| (key.clone(), everything("master", Some(key))));
         let others = settings.virtual_keys.iter().map(|key| {
             let grant = Grant {
                 name: key.name.as_str().into(),
+                key: Some(key.key.clone()),
                 models: key.models.as_deref().map(globs),
                 entry: Some(key.clone()),
             };
@@ -131,7 +137,7 @@ impl Keys {
         });
         let grants: Vec<_> = master.chain(others).collect();
         Keys {
-            open: grants.is_empty().then(|| everything("open")),
+            open: grants.is_empty().then(|| everything("open", None)),
             grants,
         }
     }
@@ -157,6 +163,15 @@ impl Keys {
         access.chosen = access.choice(headers, servers)?;
         access.personal = Arc::new(personal(headers, servers));
         Ok(access)
+    }
+
+    /// Whether the key of `access` is still in force, and grants the same.
+    pub(crate) fn still_grant(&self, access: &Access) -> bool {
+        let mut grants = self.grants.iter().map(|(_, grant)| grant);
+        self.open
+            .iter()
+            .chain(&mut grants)
+            .any(|grant| grant.key == access.grant.key && grant.entry == access.grant.entry)
     }
 
     fn grant(&self, headers: &HeaderMap) -> Result<Arc<Grant>, Denied> {

@@ -18,7 +18,6 @@ pub(crate) use snapshot::{Snapshot, Tool};
 use super::offer::{self, Offer};
 use super::remote::Remote;
 use super::server::Server;
-use crate::bridge::Budget;
 use crate::config::ToolFilter;
 
 /// What all servers offer, kept up to date. Dropping it ends its tasks.
@@ -28,7 +27,6 @@ pub(crate) struct Catalogue {
     rules: watch::Sender<Rules>,
     snapshot: Arc<Published>,
     tasks: TaskTracker,
-    budget: Arc<Budget>,
     _stop: DropGuard,
 }
 
@@ -59,12 +57,7 @@ struct Stall {
 
 impl Catalogue {
     /// Begins to ask `servers`. Needs a runtime.
-    pub(crate) fn new(
-        servers: Vec<Server>,
-        rules: Rules,
-        budget: &Arc<Budget>,
-        tasks: &TaskTracker,
-    ) -> Catalogue {
+    pub(crate) fn new(servers: Vec<Server>, rules: Rules, tasks: &TaskTracker) -> Catalogue {
         let snapshot = Arc::<Published>::default();
         let stop = CancellationToken::new();
         let catalogue = Catalogue {
@@ -72,7 +65,6 @@ impl Catalogue {
             rules: watch::Sender::new(rules),
             snapshot: snapshot.clone(),
             tasks: tasks.clone(),
-            budget: budget.clone(),
             _stop: stop.clone().drop_guard(),
         };
         catalogue.set_servers(servers);
@@ -146,7 +138,7 @@ impl Catalogue {
     fn open(&self, server: Server) -> Stall {
         let (offer, seen) = watch::channel(Offer::default());
         let stop = CancellationToken::new();
-        let kept = offer::keep(server.clone(), self.budget.clone(), offer);
+        let kept = offer::keep(server.clone(), offer);
         let stopped = stop.clone();
         self.tasks.spawn(async move {
             tokio::select! {

@@ -16,7 +16,7 @@ use super::catalogue::{Catalogue, Snapshot};
 use super::continuations::Continuations;
 use super::execute::Caller;
 use super::responses::Store;
-use super::tally::Tally;
+use super::tally::{Active, Tally};
 use super::upstream::Models;
 use crate::bridge::Budget;
 use crate::config;
@@ -41,7 +41,7 @@ pub(crate) struct Core {
     pub(crate) stop: CancellationToken,
     /// What earlier conversations are to be reminded of.
     pub(crate) continuations: Arc<Continuations>,
-    /// Requests to models that are being answered.
+    /// Requests to models and calls of tools that are being answered.
     active: Arc<watch::Sender<usize>>,
     /// Responses that clients may go on with.
     pub(crate) responses: Arc<Store>,
@@ -143,7 +143,7 @@ impl Core {
             access.clone(),
             Tally::new(
                 self.metrics.clone(),
-                self.active.clone(),
+                self.active(),
                 api,
                 audit.model.clone(),
             ),
@@ -152,12 +152,17 @@ impl Core {
         )
     }
 
+    /// A request under way, until dropped.
+    pub(crate) fn active(&self) -> Active {
+        Active::new(self.active.clone())
+    }
+
     /// Takes no new requests from now on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Waits until no request to a model is being answered.
+    /// Waits until no request to a model and no call of a tool is being answered.
     pub(crate) async fn finished(&self) {
         let mut active = self.active.subscribe();
         // The sender is here, so this can't end in any other way.

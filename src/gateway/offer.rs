@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::server::{Asking, Health, Server};
-use crate::bridge::{Budget, Mailbox, Reader};
+use crate::bridge::{Mailbox, Reader};
 use crate::jsonrpc::{ErrorObject, Message, array_elements, code, member, string_value};
 use crate::mcp::ServerNotification;
 
@@ -18,6 +19,8 @@ const MAX_PAGES: usize = 1000;
 const MAX_LIST: usize = 32 * 1024 * 1024;
 /// A listing that failed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(5);
+/// From one listing to the next: a server may say that its lists change with each breath.
+const REST: Duration = Duration::from_millis(500);
 
 /// What a server offers.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +43,18 @@ pub(crate) enum Presence {
     Down(String),
 }
 
+impl Offer {
+    /// It is there, with these lists. Returns whether that is another offer.
+    fn take(&mut self, listing: Listing) -> bool {
+        let known = *self.listing == listing && self.presence == Presence::There;
+        if !known {
+            self.listing = Arc::new(listing);
+            self.presence = Presence::There;
+        }
+        !known
+    }
+}
+
 /// The lists of one server, each object as the server wrote it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Listing {
@@ -52,13 +67,13 @@ pub(crate) struct Listing {
 }
 
 /// Keeps `offer` up to date until dropped.
-pub(crate) async fn keep(server: Server, budget: Arc<Budget>, offer: watch::Sender<Offer>) {
+pub(crate) async fn keep(server: Server, offer: watch::Sender<Offer>) {
     let mut watcher = server.watch();
     loop {
         let health = watcher.now();
         match &health {
             Health::Ready(_) => tokio::select! {
-                () = keep_listed(&server, &budget, &offer) => {}
+                () = keep_listed(&server, &offer) => {}
                 () = watcher.other_than(&health) => {}
             },
             Health::Starting => {
@@ -89,21 +104,18 @@ fn absent(offer: &watch::Sender<Offer>, why: String) {
 }
 
 /// Lists, and lists again whenever something has changed.
-async fn keep_listed(server: &Server, budget: &Arc<Budget>, offer: &watch::Sender<Offer>) {
-    let outlet = Mailbox::new(budget);
+async fn keep_listed(server: &Server, offer: &watch::Sender<Offer>) {
+    // A budget of its own: what clients don't read must not cost the news.
+    let outlet = Mailbox::new(&Arc::default());
     let mut news = outlet.reader();
     let asking = Asking::new(server.open_own(outlet));
     let mut listed = false;
     loop {
+        let began = Instant::now();
         match list(server, &asking).await {
             Ok(listing) => {
                 listed = true;
-                offer.send_modify(|offer| {
-                    if *offer.listing != listing {
-                        offer.listing = Arc::new(listing);
-                    }
-                    offer.presence = Presence::There;
-                });
+                offer.send_if_modified(|offer| offer.take(listing));
             }
             Err(error) => {
                 tracing::warn!(
@@ -116,13 +128,25 @@ async fn keep_listed(server: &Server, budget: &Arc<Budget>, offer: &watch::Sende
                     let why = format!("its tools can't be listed: {}", error.message);
                     absent(offer, why);
                 }
-                tokio::time::sleep(AGAIN).await;
+                sleep(AGAIN).await;
                 continue;
             }
         }
         if !a_list_has_changed(&mut news).await {
             return;
         }
+        sleep_until(began + REST).await;
+        // What was said until now is heard with one listing.
+        while has_news(&mut news).await {}
+    }
+}
+
+/// Whether something is there, which is taken.
+async fn has_news(news: &mut Reader) -> bool {
+    tokio::select! {
+        biased;
+        delivery = news.next() => delivery.is_some(),
+        () = std::future::ready(()) => false,
     }
 }
 
@@ -209,4 +233,47 @@ async fn pages(asking: &Asking, method: &str, list: &str) -> Result<Vec<Bytes>, 
     }
     let text = format!("the server's {method} has more than {MAX_PAGES} pages");
     Err(ErrorObject::new(code::INTERNAL_ERROR, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::{Delivery, DeliveryKind};
+
+    #[test]
+    fn the_same_lists_again_are_no_other_offer() {
+        let listing = |tool: &'static str| Listing {
+            tools: vec![Bytes::from_static(tool.as_bytes())],
+            ..Listing::default()
+        };
+        let mut offer = Offer::default();
+        assert!(offer.take(listing("{}")));
+        assert!(!offer.take(listing("{}")));
+        assert!(offer.take(listing("[]")));
+        offer.presence = Presence::Down("gone".to_owned());
+        assert!(offer.take(listing("[]")), "it is back");
+    }
+
+    #[tokio::test]
+    async fn a_burst_of_changes_is_heard_once() {
+        let outlet = Mailbox::new(&Arc::default());
+        let mut news = outlet.reader();
+        let text = br#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+        let tell = || {
+            outlet.push(Delivery {
+                kind: DeliveryKind::Notification,
+                body: Bytes::from_static(text).into(),
+            })
+        };
+        for _ in 0..100 {
+            tell();
+        }
+        assert!(a_list_has_changed(&mut news).await);
+        while has_news(&mut news).await {}
+        assert_eq!(outlet.queued_bytes(), 0);
+        tell();
+        assert!(a_list_has_changed(&mut news).await, "later news is news");
+        outlet.close();
+        assert!(!has_news(&mut news).await);
+    }
 }

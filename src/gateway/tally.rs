@@ -8,6 +8,24 @@ use tokio::sync::watch;
 use super::openai::ApiError;
 use crate::metrics::GatewayMetrics;
 
+/// A request under way, for whose end a stop of the gateway waits; until dropped.
+#[derive(Debug)]
+pub(crate) struct Active(Arc<watch::Sender<usize>>);
+
+impl Active {
+    /// One more of these.
+    pub(crate) fn new(all: Arc<watch::Sender<usize>>) -> Active {
+        all.send_modify(|active| *active += 1);
+        Active(all)
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.send_modify(|active| *active -= 1);
+    }
+}
+
 /// What one request is counted as.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -15,7 +33,7 @@ pub(crate) struct Tally {
     api: &'static str,
     model: Arc<str>,
     standing: Mutex<Standing>,
-    active: Arc<watch::Sender<usize>>,
+    _active: Active,
 }
 
 /// How the request stands.
@@ -29,16 +47,14 @@ struct Standing {
 }
 
 impl Tally {
-    /// A request to `model` by this API begins, one more of the `active` ones; until somebody says otherwise, its client will
-    /// have gone away.
+    /// A request to `model` by this API begins; until somebody says otherwise, its client will have gone away.
     pub(crate) fn new(
         metrics: Arc<GatewayMetrics>,
-        active: Arc<watch::Sender<usize>>,
+        active: Active,
         api: &'static str,
         model: Arc<str>,
     ) -> Tally {
         metrics.in_progress.inc();
-        active.send_modify(|active| *active += 1);
         Tally {
             metrics,
             api,
@@ -48,7 +64,7 @@ impl Tally {
                 had_turn: false,
                 names_model: true,
             }),
-            active,
+            _active: active,
         }
     }
 
@@ -95,7 +111,6 @@ impl Tally {
 impl Drop for Tally {
     fn drop(&mut self) {
         self.metrics.in_progress.dec();
-        self.active.send_modify(|active| *active -= 1);
         let Standing {
             outcome,
             names_model,

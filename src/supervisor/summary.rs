@@ -61,7 +61,7 @@ impl Supervisor {
             rows.push(Row {
                 bridge: "gateway".to_owned(),
                 state: "ready",
-                remark: None,
+                remark: front.gateway.absent(),
                 address: front.port.address(),
                 tools: Some(front.gateway.tools()),
             });

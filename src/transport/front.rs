@@ -43,6 +43,11 @@ impl Front {
         self.0.len()
     }
 
+    /// Ends the sessions that are over, at once and not at the next sweep.
+    pub fn sweep(&self) {
+        self.0.sweep();
+    }
+
     /// Ends every session: their calls are cancelled, their streams close after what is queued.
     pub fn end_sessions(&self) {
         self.0.end_all();

@@ -254,6 +254,9 @@ async fn a_reload_takes_keys_and_grants_away() {
     let mut master = client(&all, &[MASTER]).await;
     let mut team = client(&all, &[TEAM]).await;
     assert!(!tools(&mut team).await.is_empty());
+    let (_, mut stream) = team.get(None).await;
+    let mut sse = Sse::connect_with(all.addr(), "/sse", &[TEAM]).await;
+    let mut stays = Sse::connect_with(all.addr(), "/sse", &[MASTER]).await;
     let now = async |gateway: &str| {
         let reloads = all.log().matches("\"reloaded\"").count();
         all.reload(&config(gateway, &bridges()));
@@ -266,6 +269,10 @@ async fn a_reload_takes_keys_and_grants_away() {
     now(&KEYS.replace("mcp_servers: [db]", "mcp_servers: [files]")).await;
     let (_, reply) = team.start("tools/list", &json!({})).await;
     assert_eq!(reply.status(), 404);
+    // their streams don't outlive the grant either
+    while stream.try_next().await.is_some() {}
+    while sse.events().try_next().await.is_some() {}
+    stays.initialize(&json!({})).await;
     assert!(!tools(&mut master).await.is_empty());
     let mut team = client(&all, &[TEAM]).await;
     assert!(

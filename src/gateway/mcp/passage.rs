@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Delivery, DeliveryKind, Mailbox, Refusal};
 use crate::gateway::audit::{Line as AuditLine, Outcome};
+use crate::gateway::tally::Active;
 use crate::jsonrpc::{Body, Edit, Message, member, string_value};
 use crate::mcp::ServerNotification;
 
@@ -36,15 +37,17 @@ pub(super) fn until_the_end(
     })
 }
 
-/// The address of a tool call, whose end `audit` notes; one that ends because its session does was cancelled.
+/// The address of a tool call, whose end `audit` notes and `active` waits for; one that ends because its session does was
+/// cancelled.
 pub(super) fn audited(
     address: &Arc<Mailbox>,
     line: u64,
     audit: AuditLine,
+    active: Active,
     session: CancellationToken,
 ) -> Arc<Mailbox> {
     until_the_end(address, line, move |delivery| {
-        let mut audit = audit;
+        let (mut audit, _active) = (audit, active);
         if !session.is_cancelled() {
             audit.outcome = outcome(delivery);
         }

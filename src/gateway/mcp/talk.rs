@@ -194,7 +194,13 @@ impl Talk {
         let arguments = String::from_utf8_lossy(arguments.unwrap_or_default());
         let audit = self.core.audit("mcp");
         let noted = audit.line(&self.access.key, tool, &arguments);
-        let address = passage::audited(address, line.number, noted, self.over.clone());
+        let address = passage::audited(
+            address,
+            line.number,
+            noted,
+            self.core.active(),
+            self.over.clone(),
+        );
         pass(&line, message, span, with.as_bytes(), &address);
     }
 
@@ -371,8 +377,9 @@ impl Conversation for Talk {
         self.hello.get().map(|hello| hello.version.as_str())
     }
 
+    /// What a key opened ends with it, also its streams.
     fn is_over(&self) -> bool {
-        false
+        !self.core.force().keys.still_grant(&self.access)
     }
 
     fn is_dedicated(&self) -> bool {

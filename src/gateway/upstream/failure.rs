@@ -20,6 +20,9 @@ use crate::gateway::openai::ApiError;
 /// Characters of a provider's own words in a message.
 const QUOTED: usize = 500;
 
+const WRONG_PATH: &str = "; correct the entry's `api_base` in `model_list`, which has to end with the version, such as `/v1`";
+const NOT_THERE: &str = "; start it, or correct the entry's `api_base` in `model_list`";
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -60,8 +63,13 @@ pub(super) fn refused(who: &str, status: StatusCode, headers: &HeaderMap, body: 
                     StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
                     _ => "invalid_request_error",
                 };
+                // An endpoint that knows the path says what it misses.
+                let cure = match status {
+                    StatusCode::NOT_FOUND => WRONG_PATH,
+                    _ => "",
+                };
                 json!({
-                    "message": format!("{who} answers {status}{reason}"),
+                    "message": format!("{who} answers {status}{reason}{cure}"),
                     "type": kind,
                     "param": null,
                     "code": null,
@@ -130,9 +138,10 @@ pub(super) fn unreachable(who: &str, error: &reqwest::Error) -> Failure {
     } else {
         ("upstream_unreachable", cause(error))
     };
+    let cure = if error.is_connect() { NOT_THERE } else { "" };
     Failure::passing(ApiError::upstream(
         code,
-        format!("failed to reach {who}: {reason}"),
+        format!("failed to reach {who}: {reason}{cure}"),
     ))
 }
 
@@ -278,7 +287,7 @@ mod tests {
             made("no", "upstream_error"),
         );
         let detail = r#"{"detail":"Not Found"}"#;
-        let message = format!("{WHO} answers 404 Not Found: {detail}");
+        let message = format!("{WHO} answers 404 Not Found: {detail}{WRONG_PATH}");
         check(
             404,
             "application/json",

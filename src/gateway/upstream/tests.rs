@@ -188,7 +188,12 @@ async fn what_cannot_be_used_is_a_502_that_names_the_model_and_the_reason() {
         .answer(&request("m"))
         .await
         .unwrap_err();
-    assert!(error.message.contains("nothing listens there"), "{error}");
+    assert!(
+        error
+            .message
+            .contains("nothing listens there; start it, or correct"),
+        "{error}"
+    );
     let error = models([entry("m", "http://name.invalid/v1".to_owned())])
         .stream(&request("m"))
         .await

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{BOTH, Pair, bridge, catalogue, far, gateway, remote};
-use crate::harness::behind::config;
+use crate::harness::behind::{config, text};
 use crate::harness::chats::{self, Way};
 use crate::harness::fake::entry;
 use crate::harness::{Behind, until, within};
@@ -187,6 +187,8 @@ async fn what_was_never_there_is_named() {
         let note = near.until_noted(name, is_reason).await;
         assert!(note.as_str().unwrap().contains(why), "{note}");
     }
+    near.until_logged("\n  gateway: ").await;
+    assert!(near.log().contains("; missing: "), "{}", near.log());
     assert!(
         catalogue(&near)
             .await
@@ -259,6 +261,28 @@ async fn a_reload_adds_and_removes_remote_servers() {
         results[0].contains("tools/call") && results[1].contains("old-echo"),
         "{results:?}"
     );
+}
+
+#[tokio::test]
+async fn calls_of_remote_servers_finish_when_the_daemon_stops() {
+    let mut pair = Pair::start().await;
+    let file = pair.far.path("go");
+    let mut calls = JoinSet::new();
+    for name in BOTH {
+        let mut client = pair.near.streamable(&json!({})).await;
+        let (tool, hold) = (format!("{name}-hold"), json!({"file": file}));
+        calls.spawn(async move { client.call(&tool, &hold).await });
+        pair.far.until_received(name, "tools/call", 1).await;
+    }
+    pair.near.signal(nix::sys::signal::Signal::SIGTERM);
+    pair.near
+        .until_logged("stopping: calls in flight may finish")
+        .await;
+    std::fs::write(file, "").unwrap();
+    while let Some(answer) = within("a call", calls.join_next()).await {
+        assert_eq!(text(&answer.unwrap()), "released");
+    }
+    assert_eq!(pair.near.exit().await.code(), Some(0));
 }
 
 #[tokio::test]

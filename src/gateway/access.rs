@@ -216,6 +216,11 @@ impl Access {
         self.allows_server(&tool.server) && key.is_none_or(|key| key.tools.permits(&tool.name))
     }
 
+    /// Whether its key grants everything: the master key, or none where none is needed.
+    pub(crate) fn is_unlimited(&self) -> bool {
+        self.grant.entry.is_none()
+    }
+
     /// Whether it may use the server of this name (not an alias).
     pub(crate) fn allows_server(&self, server: &str) -> bool {
         let within = |list: &Option<Arc<[Arc<str>]>>| {

@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use snapshot::Source;
-pub(crate) use snapshot::{Snapshot, Tool};
+pub(crate) use snapshot::{Snapshot, Standing, Tool};
 
 use super::offer::{self, Offer};
 use super::remote::Remote;

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::Gateway;
 use super::access::Access;
+use super::catalogue::Standing;
 use super::chat::{self, Chat};
 use super::json;
 use super::openai::ApiError;
@@ -245,11 +246,17 @@ async fn one_model(State(gateway): State<Gateway>, id: Id, request: Request) -> 
 async fn ready(State(gateway): State<Gateway>, request: Request) -> Response {
     gateway.finish(gateway.place(&request, READ).map(|()| {
         let snapshot = gateway.core.snapshot();
+        // Probes have no key; the reasons have names and paths in them that are not for everybody.
+        let access = gateway.core.access(request.headers()).ok();
+        let note = |server: &Standing| match &access {
+            Some(access) if access.allows_server(&server.name) => server.note(),
+            _ => server.note().map(|_| "down".to_owned()),
+        };
         let servers: Vec<_> = snapshot
             .servers()
             .iter()
             .map(|server| {
-                json!({ "name": &*server.name, "tools": server.tools, "note": server.note() })
+                json!({ "name": &*server.name, "tools": server.tools, "note": note(server) })
             })
             .collect();
         let ready = !gateway.core.is_draining();
@@ -268,11 +275,17 @@ async fn ready(State(gateway): State<Gateway>, request: Request) -> Response {
 
 /// The gateway's own numbers.
 async fn numbers(State(gateway): State<Gateway>, request: Request) -> Response {
-    gateway.finish(gateway.admit(&request, READ).map(|_| {
+    gateway.finish(gateway.admit(&request, READ).and_then(|access| {
+        if !access.is_unlimited() {
+            return Err(Reject::Denied {
+                status: StatusCode::FORBIDDEN,
+                text: "the numbers are of all keys; this takes the master key".to_owned(),
+            });
+        }
         let mut response = gateway.metrics.render_gateway().into_response();
         let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
         response.headers_mut().insert(CONTENT_TYPE, kind);
-        response
+        Ok(response)
     }))
 }
 

@@ -258,7 +258,7 @@ async fn a_bridge_that_dies_leaves_with_a_note_and_comes_back() {
     assert!(
         told.as_str()
             .unwrap()
-            .contains("## one\nNot available now:"),
+            .contains("## one\nNot available now."),
         "{told}"
     );
 

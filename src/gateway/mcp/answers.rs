@@ -64,9 +64,8 @@ fn instructions(snapshot: &Snapshot, access: &Access) -> Option<String> {
         .filter(|server| access.allows_server(&server.name));
     let parts: Vec<String> = servers
         .filter_map(|server| {
-            let note = server
-                .note()
-                .map(|note| format!("Not available now: {note}"));
+            // Why is the operator's business, who finds it in `/health`.
+            let note = server.note().map(|_| "Not available now.".to_owned());
             let own = note.or_else(|| server.instructions.clone());
             let lines: Vec<String> = server.description.clone().into_iter().chain(own).collect();
             (!lines.is_empty()).then(|| format!("## {}\n{}", server.name, lines.join("\n")))

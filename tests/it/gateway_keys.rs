@@ -170,6 +170,31 @@ async fn a_key_sees_and_calls_only_what_it_grants() {
 }
 
 #[tokio::test]
+async fn reasons_and_numbers_are_for_those_whose_they_are() {
+    let absent =
+        "  absent:\n    port: 0\n    optional: true\n    command: mcp-no-such-command\n".to_owned();
+    let all = Behind::begin(KEYS, &[entry("postgres", "aliases: [db]", &[]), absent]).await;
+    all.until_noted("absent", Value::is_string).await;
+    let note = async |headers: &[(&str, &str)]| {
+        let health = all.ask(with(Request::get("/health"), headers)).await.json();
+        let mut servers = health["servers"].as_array().unwrap().iter();
+        let absent = servers.find(|server| server["name"] == "absent").unwrap();
+        absent["note"].as_str().unwrap().to_owned()
+    };
+    assert!(note(&[MASTER]).await.contains("mcp-no-such-command"));
+    for headers in [&[][..], &[TEAM], &[("x-api-key", "wrong")]] {
+        assert_eq!(note(headers).await, "down", "{headers:?}");
+    }
+    let numbers = async |headers: &[(&str, &str)]| {
+        let request = with(Request::get("/metrics"), headers);
+        all.ask(request).await.status()
+    };
+    assert_eq!(numbers(&[MASTER]).await, 200);
+    assert_eq!(numbers(&[TEAM]).await, 403);
+    assert_eq!(numbers(&[]).await, 401);
+}
+
+#[tokio::test]
 async fn the_header_chooses_servers_by_name_and_alias() {
     let all = keyed().await;
     for (key, chosen, want) in [

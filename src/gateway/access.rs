@@ -14,6 +14,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use super::catalogue::{Snapshot, Tool};
 use super::openai::ApiError;
 use crate::config::{self, Secret, VirtualKey};
+use crate::transport::guard::bearer;
 
 const LITELLM_KEY: HeaderName = HeaderName::from_static("x-litellm-api-key");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -296,13 +297,6 @@ fn globs(patterns: &[String]) -> GlobSet {
         set.add(glob);
     }
     set.build().unwrap_or_else(|_| GlobSet::empty())
-}
-
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, key) = value.split_at_checked(7)?;
-    scheme
-        .eq_ignore_ascii_case(b"bearer ")
-        .then(|| key.trim_ascii())
 }
 
 /// `x-mcp-{server}-{header}` by server; of several names that fit the longest is meant. `_` and `-` are the same, because

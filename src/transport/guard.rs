@@ -170,7 +170,8 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue
     values.next().is_none().then_some(first)
 }
 
-fn bearer(value: &[u8]) -> Option<&[u8]> {
+/// The key in a value of `Authorization`.
+pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, key) = value.split_at_checked(7)?;
     scheme
         .eq_ignore_ascii_case(b"bearer ")

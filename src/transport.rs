@@ -17,6 +17,7 @@ mod legacy_sse;
 pub mod listener;
 pub(crate) mod media;
 mod messages;
+pub(crate) mod outward;
 pub mod reject;
 mod replay;
 mod sessions;

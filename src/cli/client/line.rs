@@ -1,6 +1,5 @@
 //! The way to one server: POSTs and event streams over HTTP, and what their statuses mean.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,6 +9,7 @@ use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use super::error::{ClientError, shown};
 use super::events::{Event, Events};
 use crate::jsonrpc::{Message, member, string_value};
+use crate::transport::outward;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -49,8 +49,7 @@ pub(super) enum Posted {
 
 impl Line {
     pub(super) fn new(url: Url, key: Option<&str>) -> Result<Self, ClientError> {
-        // Somebody may have been here before; one provider is as good as the other.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
+        outward::install_tls();
         let mut headers = HeaderMap::new();
         if let Some(key) = key {
             let mut value = HeaderValue::try_from(format!("Bearer {key}"))
@@ -68,7 +67,7 @@ impl Line {
             // Spares looking for certificates, which a small container may not have.
             builder = builder.tls_certs_only([]);
         }
-        if is_loopback(&url) {
+        if outward::is_loopback(&url) {
             builder = builder.no_proxy();
         }
         let http = builder
@@ -267,13 +266,4 @@ fn content_type(response: &Response) -> &str {
     value
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default()
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback())
 }

@@ -3,7 +3,6 @@
 //! Connections are kept and shared by all endpoints of one kind. Nothing of a client's headers gets here, redirects aren't
 //! followed (the key is not for others), and a whole answer has no time limit of its own: whoever waits drops it.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -19,6 +18,7 @@ use super::stream::IDLE;
 use crate::config::Secret;
 use crate::gateway::json;
 use crate::gateway::openai::ApiError;
+use crate::transport::outward;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ impl Clients {
         let Some(url) = url else {
             return Err("its `api_base` is no URL".to_owned());
         };
-        let kind = (url.scheme() == "https", is_loopback(url));
+        let kind = (url.scheme() == "https", outward::is_loopback(url));
         if let Some((_, client)) = self.0.iter().find(|(known, _)| *known == kind) {
             return client.clone();
         }
@@ -63,8 +63,7 @@ impl Clients {
 }
 
 fn client(with_certificates: bool, is_loopback: bool) -> Result<Client, String> {
-    // Somebody may have been here before; one provider is as good as the other.
-    let _installed = rustls::crypto::ring::default_provider().install_default();
+    outward::install_tls();
     let mut builder = Client::builder()
         .user_agent(concat!("mcp-bridged/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
@@ -386,15 +385,6 @@ async fn start_of(mut response: Response) -> String {
         }
     }
     String::from_utf8_lossy(&Bytes::from(body)).into_owned()
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]

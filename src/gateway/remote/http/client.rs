@@ -2,7 +2,6 @@
 //!
 //! Proxies come from the environment, except for this machine's own addresses.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -11,6 +10,7 @@ use reqwest::{Client, Url};
 
 use crate::config::{Auth, Remote, Secret};
 use crate::gateway::remote::Fault;
+use crate::transport::outward;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -40,8 +40,7 @@ pub(super) fn client(
     settings: &Remote,
     headers: &[(HeaderName, HeaderValue)],
 ) -> Result<Client, Fault> {
-    // Somebody may have been here before; one provider is as good as the other.
-    let _installed = rustls::crypto::ring::default_provider().install_default();
+    outward::install_tls();
     let url = endpoint(settings)?;
     let mut builder = Client::builder()
         .user_agent(concat!("mcp-bridged/", env!("CARGO_PKG_VERSION")))
@@ -54,7 +53,7 @@ pub(super) fn client(
         // Spares looking for certificates, which a small container may not have.
         builder = builder.tls_certs_only([]);
     }
-    if is_loopback(&url) {
+    if outward::is_loopback(&url) {
         builder = builder.no_proxy();
     }
     builder.build().map_err(|_| {
@@ -129,13 +128,4 @@ fn follow(attempt: Attempt<'_>) -> Action {
     } else {
         attempt.stop()
     }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback())
 }

@@ -39,7 +39,7 @@ pub use state::{Death, LastExit, Phase, Status};
 
 use crate::backoff::Jitter;
 use crate::config;
-use crate::jsonrpc::{ErrorObject, Message, array_elements, code, member};
+use crate::jsonrpc::{ErrorObject, Message, array_elements, code, member, string_value};
 use crate::metrics::BridgeMetrics;
 use crate::process::{Spawner, Spec};
 use actor::{Actor, Role, tend};
@@ -334,32 +334,38 @@ async fn ask(session: &Session, text: String) -> Result<Bytes, ErrorObject> {
     let address = Mailbox::new(&Arc::default());
     let message = Message::parse(text.into()).expect("a request of our own is well formed");
     session.send(message, &address);
+    answer_at(&address).await
+}
+
+/// The answer that comes to `address`, whatever comes before it.
+pub(crate) async fn answer_at(address: &Arc<Mailbox>) -> Result<Bytes, ErrorObject> {
     let mut reader = address.reader();
-    loop {
+    let answer = loop {
         let Some(delivery) = reader.next().await else {
-            return Err(ErrorObject::new(
-                code::SERVER_UNAVAILABLE,
-                "the server is gone",
-            ));
+            let text = "the server is gone";
+            return Err(ErrorObject::new(code::SERVER_UNAVAILABLE, text));
         };
-        if !delivery.kind.ends_a_request() {
-            continue;
+        if delivery.kind.ends_a_request() {
+            break delivery.body.into_bytes();
         }
-        let answer = delivery.body.into_bytes();
-        let answer = Message::parse(answer)
-            .map_err(|error| ErrorObject::new(code::INTERNAL_ERROR, error.to_string()))?;
-        return answer.result().ok_or_else(|| {
-            let error = answer.part(answer.envelope().error).unwrap_or_default();
-            let text = |key| {
-                member(error, key)
-                    .map(|span| span.of(error))
-                    .unwrap_or_default()
-            };
-            let number = std::str::from_utf8(text("code"))
-                .ok()
-                .and_then(|code| code.parse().ok());
-            let message = crate::jsonrpc::string_value(text("message")).unwrap_or_default();
-            ErrorObject::new(number.unwrap_or(code::INTERNAL_ERROR), message)
-        });
-    }
+    };
+    let answer = Message::parse(answer)
+        .map_err(|error| ErrorObject::new(code::INTERNAL_ERROR, error.to_string()))?;
+    answer
+        .result()
+        .ok_or_else(|| error_in(answer.part(answer.envelope().error).unwrap_or_default()))
+}
+
+/// The error object that `text` is.
+fn error_in(text: &[u8]) -> ErrorObject {
+    let part = |key| {
+        member(text, key)
+            .map(|span| span.of(text))
+            .unwrap_or_default()
+    };
+    let code = std::str::from_utf8(part("code"))
+        .ok()
+        .and_then(|code| code.parse().ok())
+        .unwrap_or(code::INTERNAL_ERROR);
+    ErrorObject::new(code, string_value(part("message")).unwrap_or_default())
 }

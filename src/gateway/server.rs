@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::remote::{self, Remote};
 use crate::bridge::{self, Bridge, Mailbox, Part, Status, Transport};
 use crate::config::{Isolation, Secret};
-use crate::jsonrpc::{ErrorObject, Message, code, member, string_value};
+use crate::jsonrpc::{ErrorObject, Message};
 
 /// A server. Clones are the same.
 #[derive(Debug, Clone)]
@@ -299,7 +299,7 @@ impl Asking {
             link: &self.link,
             id: Some(id),
         };
-        let answer = answer_at(&address).await;
+        let answer = bridge::answer_at(&address).await;
         waiting.over();
         answer
     }
@@ -351,37 +351,4 @@ impl Drop for Waiting<'_> {
                 .send(message(text), &Mailbox::new(&Arc::default()));
         }
     }
-}
-
-/// The answer that comes to `address`, whatever comes before it.
-pub(crate) async fn answer_at(address: &Arc<Mailbox>) -> Result<Bytes, ErrorObject> {
-    let mut reader = address.reader();
-    let answer = loop {
-        let Some(delivery) = reader.next().await else {
-            let text = "the server is gone";
-            return Err(ErrorObject::new(code::SERVER_UNAVAILABLE, text));
-        };
-        if delivery.kind.ends_a_request() {
-            break delivery.body.into_bytes();
-        }
-    };
-    let answer = Message::parse(answer)
-        .map_err(|error| ErrorObject::new(code::INTERNAL_ERROR, error.to_string()))?;
-    answer
-        .result()
-        .ok_or_else(|| error_in(answer.part(answer.envelope().error).unwrap_or_default()))
-}
-
-/// The error object that `text` is.
-fn error_in(text: &[u8]) -> ErrorObject {
-    let part = |key| {
-        member(text, key)
-            .map(|span| span.of(text))
-            .unwrap_or_default()
-    };
-    let code = std::str::from_utf8(part("code"))
-        .ok()
-        .and_then(|code| code.parse().ok())
-        .unwrap_or(code::INTERNAL_ERROR);
-    ErrorObject::new(code, string_value(part("message")).unwrap_or_default())
 }

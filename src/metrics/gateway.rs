@@ -1,7 +1,7 @@
 //! The numbers of the gateway: requests, rounds, tokens and tool calls.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::numbers::{Counter, Gauge, Histogram};
@@ -84,8 +84,7 @@ impl GatewayMetrics {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Tables> {
-        // Every holder only counts.
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+        super::lock(&self.tables)
     }
 }
 

@@ -174,13 +174,8 @@ impl Talk {
 
     fn call_tool(&self, message: &Message, address: &Arc<Mailbox>, id: &[u8]) {
         let snapshot = self.core.snapshot();
-        let Some((span, name)) = text_at(message, message.envelope().name) else {
-            return answers::error(
-                address,
-                id,
-                code::INVALID_PARAMS,
-                "`params.name` is missing",
-            );
+        let Some((span, name)) = named(message, address, id) else {
+            return;
         };
         let Some(tool) = snapshot.tool(&name, &self.access) else {
             return self.unknown("tool", &name, address, id);
@@ -206,13 +201,8 @@ impl Talk {
 
     fn get_prompt(&self, message: &Message, address: &Arc<Mailbox>, id: &[u8]) {
         let snapshot = self.core.snapshot();
-        let Some((span, name)) = text_at(message, message.envelope().name) else {
-            return answers::error(
-                address,
-                id,
-                code::INVALID_PARAMS,
-                "`params.name` is missing",
-            );
+        let Some((span, name)) = named(message, address, id) else {
+            return;
         };
         let Some(prompt) = snapshot.prompt(&name, &self.access) else {
             return self.unknown("prompt", &name, address, id);
@@ -421,6 +411,16 @@ fn pass(line: &Line, message: &Message, span: Span, with: &[u8], address: &Arc<M
 fn text_at(message: &Message, span: Option<Span>) -> Option<(Span, Cow<'_, str>)> {
     let span = span?;
     Some((span, string_value(message.part(Some(span))?)?))
+}
+
+/// What the request `id` names, and where; it is answered when it names nothing.
+fn named<'m>(message: &'m Message, address: &Mailbox, id: &[u8]) -> Option<(Span, Cow<'m, str>)> {
+    let named = text_at(message, message.envelope().name);
+    if named.is_none() {
+        let text = "`params.name` is missing";
+        answers::error(address, id, code::INVALID_PARAMS, text);
+    }
+    named
 }
 
 /// Whose a completion is, and how its prompt's name has to be spelled there.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::http::{Connection, Request, Response, exchange};
 use crate::harness::model::{Gate, Model, Odd, Turn};
 use crate::harness::sse::Events;
-use crate::harness::{Fake, Launch, fake, until};
+use crate::harness::{Fake, fake};
 
 mod approvals;
 mod failures;
@@ -26,26 +26,8 @@ impl Gateway {
 
     /// The same with further lines below `gateway:`.
     async fn before(model: Model, settings: &str) -> Self {
-        let mut config = fake::config("", &[]);
-        let url = json!(model.url());
-        config.push_str(&format!(
-            "gateway:\n  port: 0\n  model_list:\n    - {{ model_name: m, api_base: {url} }}\n"
-        ));
-        for line in settings.lines() {
-            config.push_str(&format!("  {line}\n"));
-        }
-        let fake = Fake::launch(Launch {
-            config,
-            ..Launch::default()
-        })
-        .await;
-        let gateway = Self { fake, model };
-        until("the catalogue", async || {
-            let health = exchange(gateway.fake.gateway(), Request::get("/health")).await;
-            (health.json()["servers"][0]["tools"].as_u64()? > 0).then_some(())
-        })
-        .await;
-        gateway
+        let fake = model.gateway(fake::config("", &[]), "", settings).await;
+        Self { fake, model }
     }
 
     async fn post(&self, body: &Value) -> Response {

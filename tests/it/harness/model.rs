@@ -31,7 +31,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::within;
+use super::http::{Request, exchange};
+use super::{Fake, Launch, until, within};
 
 mod selftest;
 mod turn;
@@ -95,6 +96,29 @@ impl Model {
     pub(crate) fn lists(&self, models: &[&str]) {
         let entry = |id: &&str| json!({"id": id, "object": "model", "created": turn::CREATED, "owned_by": "test"});
         *lock(&self.shared.models) = models.iter().map(entry).collect();
+    }
+
+    /// A gateway before this model, which it calls `m`, and the bridges of `config` (as `fake::config` makes it), when the
+    /// first one's tools are listed. `entry` are further members of the model's entry, `settings` lines below `gateway:`.
+    pub(crate) async fn gateway(&self, mut config: String, entry: &str, settings: &str) -> Fake {
+        let url = json!(self.url());
+        config.push_str(&format!(
+            "gateway:\n  port: 0\n  model_list:\n    - {{ model_name: m, api_base: {url}{entry} }}\n"
+        ));
+        for line in settings.lines() {
+            config.push_str(&format!("  {line}\n"));
+        }
+        let launch = Launch {
+            config,
+            ..Launch::default()
+        };
+        let fake = Fake::launch(launch).await;
+        until("the catalogue", async || {
+            let health = exchange(fake.gateway(), Request::get("/health")).await;
+            (health.json()["servers"][0]["tools"].as_u64()? > 0).then_some(())
+        })
+        .await;
+        fake
     }
 
     /// What an upstream's `api_base` is.

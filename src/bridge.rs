@@ -310,10 +310,11 @@ impl Bridge {
                 ));
             };
             let elements = array_elements(list.of(&result)).unwrap_or_default();
-            let part = |start: u32, end: u32| {
-                result.slice((list.start + start) as usize..(list.start + end) as usize)
-            };
-            tools.extend(elements.into_iter().map(|span| part(span.start, span.end)));
+            tools.extend(
+                elements
+                    .into_iter()
+                    .map(|span| span.inside(list).slice(&result)),
+            );
             cursor = member(&result, "nextCursor")
                 .map(|span| String::from_utf8_lossy(span.of(&result)).into_owned())
                 .filter(|cursor| cursor != "null");

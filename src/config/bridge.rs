@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Command, Secret, ToolFilter};
+use crate::mcp::Era;
 
 /// The longest name of a bridge, in bytes.
 const NAME_LIMIT: usize = 40;
@@ -31,6 +32,8 @@ pub struct Bridge {
     pub api_keys: Vec<Secret>,
     /// Which sessions share an instance.
     pub isolation: Isolation,
+    /// Which era of the protocol the server speaks; `None`: it is asked at each start.
+    pub era: Option<Era>,
     /// Which tools are visible and callable.
     pub tools: ToolFilter,
     /// The URL under which clients reach the bridge, when a proxy stands before it; without a trailing slash.
@@ -144,6 +147,7 @@ impl Bridge {
             description: None,
             api_keys: Vec::new(),
             isolation: Isolation::default(),
+            era: None,
             tools: ToolFilter::default(),
             public_url: None,
             allowed_origins: Vec::new(),

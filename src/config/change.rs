@@ -25,6 +25,7 @@ impl Bridge {
         let same_child = self.name == old.name
             && self.command == old.command
             && self.isolation == old.isolation
+            && self.era == old.era
             && self.unavailable.is_some() == old.unavailable.is_some();
         if !same_child {
             Change::Restart
@@ -40,6 +41,7 @@ impl Bridge {
 mod tests {
     use super::*;
     use crate::config::{Command, Isolation, Listen, Secret, ToolFilter};
+    use crate::mcp::Era;
 
     fn check(expected: Change, edit: impl Fn(&mut Bridge)) {
         let old = Bridge::new(
@@ -77,6 +79,7 @@ mod tests {
         check(Change::Restart, |b| b.command.cwd = Some("/".into()));
         check(Change::Restart, |b| b.command.limits.nice = Some(5));
         check(Change::Restart, |b| b.isolation = Isolation::Shared);
+        check(Change::Restart, |b| b.era = Some(Era::Legacy));
         check(Change::Restart, |b| {
             b.unavailable = Some("install it".to_owned())
         });

@@ -215,13 +215,10 @@ async fn pages(asking: &Asking, method: &str, list: &str) -> Result<Vec<Bytes>, 
             ErrorObject::new(code::INTERNAL_ERROR, text)
         })?;
         let elements = array_elements(span.of(&result)).unwrap_or_default();
-        let part = |start: u32, end: u32| {
-            result.slice((span.start + start) as usize..(span.start + end) as usize)
-        };
         all.extend(
             elements
                 .into_iter()
-                .map(|element| part(element.start, element.end)),
+                .map(|element| element.inside(span).slice(&result)),
         );
         let cursor = member(&result, "nextCursor")
             .map(|span| String::from_utf8_lossy(span.of(&result)).into_owned())

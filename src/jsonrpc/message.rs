@@ -127,7 +127,7 @@ impl Message {
     /// The result of a successful answer, as text that shares this message's bytes.
     pub fn result(&self) -> Option<Bytes> {
         let span = self.envelope.result?;
-        Some(self.text.slice(span.start as usize..span.end as usize))
+        Some(span.slice(&self.text))
     }
 
     /// Appends the text to `out` as one line, with `edits` made and a newline at its end.
@@ -144,9 +144,9 @@ impl Message {
     pub fn replacing(&self, span: Span, with: &[u8]) -> Body {
         if self.text.len() > COPY_BELOW && !self.envelope.has_line_break {
             return Body([
-                self.text.slice(..span.start as usize),
+                self.text.slice(..span.start()),
                 Bytes::copy_from_slice(with),
-                self.text.slice(span.end as usize..),
+                self.text.slice(span.end()..),
             ]);
         }
         self.editing(&mut [Edit { span, with }])

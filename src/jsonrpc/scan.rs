@@ -8,7 +8,9 @@
 mod scanner;
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
+use bytes::Bytes;
 use scanner::{Scanned, Scanner};
 
 /// Lists that are taken apart have no more elements: a body of commas would become many times its size in places.
@@ -25,16 +27,18 @@ const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "erro
 /// The members of `params` that routing acts on besides `_meta`.
 const PARAMS: [&str; 5] = ["progressToken", "requestId", "uri", "level", "name"];
 
+/// What the protocol's own keys of `_meta` begin with.
+const PROTOCOL: &[u8] = b"io.modelcontextprotocol/";
+
 /// What is wrong with a message that is JSON, once something is.
 type Fault = Option<Cow<'static, str>>;
 
-/// A half-open range of bytes in one message. Messages are far below 4 GiB, so 32 bits do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// A half-open range of bytes in one message, which does not end at its first byte. Messages are far below 4 GiB, so 32
+/// bits do, and an absent span takes no room of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// First byte.
-    pub start: u32,
-    /// One past the last byte.
-    pub end: u32,
+    start: u32,
+    end: NonZeroU32,
 }
 
 impl Span {
@@ -43,21 +47,38 @@ impl Span {
             |at: usize| u32::try_from(at).expect("a scanner refuses texts of 4 GiB and more");
         Span {
             start: narrow(start),
-            end: narrow(end),
+            end: NonZeroU32::new(narrow(end)).expect("no part of a message ends before it begins"),
         }
+    }
+
+    /// First byte.
+    pub fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// One past the last byte.
+    pub fn end(self) -> usize {
+        self.end.get() as usize
+    }
+
+    /// The bytes it covers in `text`, shared.
+    pub fn slice(self, text: &Bytes) -> Bytes {
+        text.slice(self.start()..self.end())
+    }
+
+    /// The place right behind it, without a byte.
+    pub fn behind(self) -> Span {
+        Span::new(self.end(), self.end())
     }
 
     /// The bytes it covers in `text`.
     pub fn of(self, text: &[u8]) -> &[u8] {
-        &text[self.start as usize..self.end as usize]
+        &text[self.start()..self.end()]
     }
 
     /// The same place in the whole text, when `self` was found in a slice of it that starts at `outer.start`.
     pub fn inside(self, outer: Span) -> Span {
-        Span {
-            start: self.start + outer.start,
-            end: self.end + outer.start,
-        }
+        Span::new(self.start() + outer.start(), self.end() + outer.start())
     }
 }
 
@@ -80,6 +101,17 @@ pub struct Envelope {
     pub meta_progress_token: Option<Span>,
     /// `params._meta["io.modelcontextprotocol/related-task"]`.
     pub related_task: Option<Span>,
+    /// `params._meta["io.modelcontextprotocol/protocolVersion"]`, and so on: what a request of the stateless revisions
+    /// says of itself.
+    pub meta_version: Option<Span>,
+    /// `…/clientInfo`.
+    pub meta_client: Option<Span>,
+    /// `…/clientCapabilities`.
+    pub meta_capabilities: Option<Span>,
+    /// `…/logLevel`.
+    pub meta_level: Option<Span>,
+    /// `…/subscriptionId`, of notifications.
+    pub subscription_id: Option<Span>,
     /// `params.progressToken`, of `notifications/progress`.
     pub progress_token: Option<Span>,
     /// `params.requestId`, of `notifications/cancelled`.
@@ -90,6 +122,10 @@ pub struct Envelope {
     pub level: Option<Span>,
     /// `params.name`.
     pub name: Option<Span>,
+    /// `params.inputResponses`.
+    pub input_responses: Option<Span>,
+    /// `params.requestState`.
+    pub request_state: Option<Span>,
     /// A raw CR or LF stands between tokens.
     pub has_line_break: bool,
 }
@@ -282,6 +318,8 @@ fn params(scanner: &mut Scanner<'_>, envelope: &mut Envelope, fault: &mut Fault)
             b"uri" => &mut envelope.uri,
             b"level" => &mut envelope.level,
             b"name" => &mut envelope.name,
+            b"inputResponses" => &mut envelope.input_responses,
+            b"requestState" => &mut envelope.request_state,
             _ => {
                 if resembles(&key, "_meta") {
                     fault.get_or_insert_with(|| in_another_case(&key, "params._meta"));
@@ -325,7 +363,15 @@ fn meta(scanner: &mut Scanner<'_>, envelope: &mut Envelope, fault: &mut Fault) -
     scanner.object(|scanner, key| {
         let slot = match key.as_ref() {
             b"progressToken" => &mut envelope.meta_progress_token,
-            b"io.modelcontextprotocol/related-task" => &mut envelope.related_task,
+            key if key.starts_with(PROTOCOL) => match &key[PROTOCOL.len()..] {
+                b"related-task" => &mut envelope.related_task,
+                b"protocolVersion" => &mut envelope.meta_version,
+                b"clientInfo" => &mut envelope.meta_client,
+                b"clientCapabilities" => &mut envelope.meta_capabilities,
+                b"logLevel" => &mut envelope.meta_level,
+                b"subscriptionId" => &mut envelope.subscription_id,
+                _ => return scanner.value().map(drop),
+            },
             _ => {
                 if resembles(&key, "progressToken") {
                     let name = "params._meta.progressToken";

@@ -13,12 +13,12 @@ pub struct Edit<'a> {
 
 /// Appends `text` to `out` with `edits` made. The edits may come in any order but must not overlap.
 pub fn splice(out: &mut Vec<u8>, text: &[u8], edits: &mut [Edit<'_>]) {
-    edits.sort_unstable_by_key(|edit| edit.span.start);
+    edits.sort_unstable_by_key(|edit| edit.span.start());
     let mut from = 0;
     for edit in edits.iter() {
-        out.extend_from_slice(&text[from..edit.span.start as usize]);
+        out.extend_from_slice(&text[from..edit.span.start()]);
         out.extend_from_slice(edit.with);
-        from = edit.span.end as usize;
+        from = edit.span.end();
     }
     out.extend_from_slice(&text[from..]);
 }

@@ -79,14 +79,14 @@ fn without_member(text: &[u8], value: crate::jsonrpc::Span) -> Vec<u8> {
         .position(|(_, span)| *span == value)
         .expect("the caller found it among the members");
     // From the end of the value before (or the opening brace) to the end of this one; a first member also takes its comma.
-    let before = fields[..at].last().map(|(_, span)| span.end as usize);
+    let before = fields[..at].last().map(|(_, span)| span.end());
     let (from, to) = match (before, fields.get(at + 1)) {
-        (Some(end), _) => (end, value.end as usize),
-        (None, None) => (1, value.end as usize),
+        (Some(end), _) => (end, value.end()),
+        (None, None) => (1, value.end()),
         (None, Some(_)) => {
-            let comma = memchr::memchr(b',', &text[value.end as usize..])
+            let comma = memchr::memchr(b',', &text[value.end()..])
                 .expect("a comma stands before a next member");
-            (1, value.end as usize + comma + 1)
+            (1, value.end() + comma + 1)
         }
     };
     [&text[..from], &text[to..]].concat()

@@ -40,7 +40,7 @@ pub(super) fn parse(body: &Bytes) -> Result<Messages, Reject> {
     let batch: Vec<_> = elements
         .into_iter()
         .map(|span| {
-            let text = body.slice(span.start as usize..span.end as usize);
+            let text = span.slice(body);
             Message::parse(text.clone()).map_err(|error| Reject::scan(&error, &text))
         })
         .collect();

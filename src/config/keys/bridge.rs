@@ -6,6 +6,7 @@ use super::super::check::{authority, filled, header, host, origin, url, user, va
 use super::super::draft::Draft;
 use super::super::{Isolation, OnCrash, Restart};
 use super::{AUTHORITY, HOST, Key, Kind, Names, ORIGIN, URL, count, key, message, port, positive};
+use crate::mcp::Era;
 
 /// Keys of a bridge alone that can't have a default.
 pub(in crate::config) static BRIDGE_OWN: &[Key<Draft>] = &[
@@ -134,6 +135,14 @@ pub(in crate::config) static BRIDGE_SHARED: &[Key<Draft>] = &[
             ("auto", |d| d.bridge.isolation = Isolation::Auto),
             ("shared", |d| d.bridge.isolation = Isolation::Shared),
             ("session", |d| d.bridge.isolation = Isolation::Session),
+        ]),
+    ),
+    key(
+        "era",
+        Kind::Choice(&[
+            ("auto", |d| d.bridge.era = None),
+            ("legacy", |d| d.bridge.era = Some(Era::Legacy)),
+            ("modern", |d| d.bridge.era = Some(Era::Modern)),
         ]),
     ),
     key(

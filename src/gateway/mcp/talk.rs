@@ -438,11 +438,7 @@ fn completed(message: &Message, snapshot: &Snapshot, access: &Access) -> Option<
     let name_at = member(reference, "name")?;
     let name = string_value(name_at.of(reference))?;
     let prompt = snapshot.prompt(&name, access)?;
-    let offset = params_at.start + reference_at.start;
-    let span = Span {
-        start: offset + name_at.start,
-        end: offset + name_at.end,
-    };
+    let span = name_at.inside(reference_at).inside(params_at);
     let original = serde_json::Value::from(&*prompt.original).to_string();
     Some((prompt.server.clone(), Some((span, original))))
 }

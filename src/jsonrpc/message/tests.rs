@@ -132,7 +132,7 @@ fn large_messages_go_out_in_pieces_that_share_their_bytes() {
         assert_eq!((body.len(), body.is_empty()), (want.len(), false));
         assert_eq!(body.pieces().concat(), want.as_bytes());
         let shares = body.pieces()[2].as_ptr()
-            == message.text()[message.envelope().id.unwrap().end as usize..].as_ptr();
+            == message.text()[message.envelope().id.unwrap().end()..].as_ptr();
         assert_eq!(shares, size >= COPY_BELOW && line_break.is_empty());
         assert_eq!(body.into_bytes(), want);
         assert_eq!(

@@ -25,11 +25,18 @@ fn parts(text: &str) -> Vec<(&'static str, String)> {
         meta,
         meta_progress_token,
         related_task,
+        meta_version,
+        meta_client,
+        meta_capabilities,
+        meta_level,
+        subscription_id,
         progress_token,
         request_id,
         uri,
         level,
         name,
+        input_responses,
+        request_state,
         has_line_break: _,
     } = envelope;
     [
@@ -41,11 +48,18 @@ fn parts(text: &str) -> Vec<(&'static str, String)> {
         ("meta", meta),
         ("meta token", meta_progress_token),
         ("task", related_task),
+        ("version", meta_version),
+        ("client", meta_client),
+        ("capabilities", meta_capabilities),
+        ("log level", meta_level),
+        ("subscription", subscription_id),
         ("token", progress_token),
         ("request id", request_id),
         ("uri", uri),
         ("level", level),
         ("name", name),
+        ("responses", input_responses),
+        ("state", request_state),
     ]
     .into_iter()
     .filter_map(|(name, span)| {
@@ -101,6 +115,28 @@ fn every_part_of_an_envelope_is_found_where_it_stands() {
                 ("uri", "\"u\""),
                 ("level", "\"l\""),
                 ("name", "\"n\""),
+            ],
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"inputResponses":{},"requestState":"s","_meta":{"io.modelcontextprotocol/protocolVersion":"v","io.modelcontextprotocol/x":0,"io.modelcontextprotocol/clientInfo":1,"io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/logLevel":"l","io.modelcontextprotocol/subscriptionId":2}}}"#,
+            &[
+                ("id", "1"),
+                ("method", "\"m\""),
+                (
+                    "params",
+                    r#"{"inputResponses":{},"requestState":"s","_meta":{"io.modelcontextprotocol/protocolVersion":"v","io.modelcontextprotocol/x":0,"io.modelcontextprotocol/clientInfo":1,"io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/logLevel":"l","io.modelcontextprotocol/subscriptionId":2}}"#,
+                ),
+                (
+                    "meta",
+                    r#"{"io.modelcontextprotocol/protocolVersion":"v","io.modelcontextprotocol/x":0,"io.modelcontextprotocol/clientInfo":1,"io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/logLevel":"l","io.modelcontextprotocol/subscriptionId":2}"#,
+                ),
+                ("version", "\"v\""),
+                ("client", "1"),
+                ("capabilities", "{}"),
+                ("log level", "\"l\""),
+                ("subscription", "2"),
+                ("responses", "{}"),
+                ("state", "\"s\""),
             ],
         ),
         (

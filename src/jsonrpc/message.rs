@@ -171,6 +171,11 @@ impl Message {
 pub struct Body([Bytes; 3]);
 
 impl Body {
+    /// These, in order; some may be empty.
+    pub fn of(pieces: [Bytes; 3]) -> Body {
+        Body(pieces)
+    }
+
     /// Its size in bytes.
     pub fn len(&self) -> usize {
         self.0.iter().map(Bytes::len).sum()

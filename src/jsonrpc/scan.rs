@@ -5,12 +5,14 @@
 //! (`"\u0069d"`) count as the key they spell. For the same reason there may be no `ID` where `id` is meant: some servers'
 //! parsers ignore case.
 
+mod parts;
 mod scanner;
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
+pub use parts::{Outcome, outcome, retain_members};
 use scanner::{Scanned, Scanner};
 
 /// Lists that are taken apart have no more elements: a body of commas would become many times its size in places.

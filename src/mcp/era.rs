@@ -3,6 +3,8 @@
 //! MCP 2026-07-28, Versioning and Compatibility § Terminology. Inside the house messages are legacy ones; what comes from a
 //! modern client or goes to a modern server is translated at that edge, as bytes, or passes untouched where both are modern.
 
+pub mod client;
+
 /// Which of the two a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Era {

@@ -10,12 +10,14 @@ mod handshake;
 mod instance;
 mod liveness;
 mod mailbox;
+mod mirrors;
 mod mux;
 mod outbox;
 mod pool;
 mod session;
 mod start_gate;
 mod state;
+mod visit;
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -36,14 +38,17 @@ pub(crate) use mux::{
 pub use session::Session;
 pub use start_gate::StartGate;
 pub use state::{Death, LastExit, Phase, Status};
+pub use visit::{Principal, Purpose, Visit};
 
 use crate::backoff::Jitter;
 use crate::config;
 use crate::jsonrpc::{ErrorObject, Message, array_elements, code, member, string_value};
+use crate::mcp::Era;
 use crate::metrics::BridgeMetrics;
 use crate::process::{Spawner, Spec};
 use actor::{Actor, Role, tend};
 use instance::{Command, Halt, Instance, MAX_COMMANDS, Orders, Queued};
+use mirrors::Mirrors;
 use pool::Pool;
 
 /// Pages of a tool list that are followed before a server is taken to page for ever.
@@ -110,6 +115,7 @@ struct Inner {
     shared: Instance,
     status: watch::Receiver<Status>,
     pool: Arc<Pool>,
+    mirrors: Mirrors,
     /// Tools at the last listing, plus one; 0 when there was none.
     tools: AtomicUsize,
 }
@@ -158,6 +164,7 @@ impl Bridge {
             shared: Instance { commands, queued },
             status: status_seen,
             pool,
+            mirrors: Mirrors::default(),
             tools: AtomicUsize::new(0),
         }))
     }
@@ -175,6 +182,55 @@ impl Bridge {
     /// The configuration in force; a reload may change it.
     pub fn settings(&self) -> Arc<config::Bridge> {
         self.0.orders.borrow().settings.clone()
+    }
+
+    /// Which era of the protocol its shared server speaks; `None` as long as that is not known.
+    pub fn era(&self) -> Option<Era> {
+        self.0.status.borrow().era
+    }
+
+    /// The JSON list of the revisions that its shared server speaks, if that is a modern one.
+    pub fn supported_versions(&self) -> Option<Bytes> {
+        self.0.status.borrow().supported_versions.clone()
+    }
+
+    /// Waits until [`Bridge::era`] is known, or until a request that waits for the server would be refused.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn settled(&self) {
+        let settings = self.settings();
+        let timing = &settings.timing;
+        let mut status = self.0.status.clone();
+        let mut backoff = None;
+        let known = async {
+            loop {
+                let phase = {
+                    let status = status.borrow_and_update();
+                    if status.era.is_some() {
+                        return;
+                    }
+                    status.phase
+                };
+                match phase {
+                    Phase::Starting | Phase::Ready | Phase::Suspect(_) => backoff = None,
+                    Phase::Backoff => {
+                        backoff.get_or_insert_with(|| Instant::now() + timing.start_wait);
+                    }
+                    _ => return,
+                }
+                let changed = status.changed();
+                let changed = match backoff {
+                    Some(until) => tokio::time::timeout_at(until, changed).await.ok(),
+                    None => Some(changed.await),
+                };
+                // Over in time, or the bridge has ended.
+                if !matches!(changed, Some(Ok(()))) {
+                    return;
+                }
+            }
+        };
+        let _over = tokio::time::timeout(timing.init_timeout, known).await;
     }
 
     /// What its shared instance is doing.
@@ -231,12 +287,28 @@ impl Bridge {
 
     /// The same for a session that is part of a larger conversation.
     pub fn open_part(&self, transport: Transport, outlet: Arc<Mailbox>, part: Part) -> Session {
-        Session::new(self.clone(), Some(transport), outlet, part)
+        Session::new(self.clone(), Some(transport), outlet, part, None)
     }
 
     /// A session of the program's own, which counts as nobody's and shares the instance that is there.
     pub fn open_own(&self, outlet: Arc<Mailbox>) -> Session {
-        Session::new(self.clone(), None, outlet, Part::default())
+        Session::new(self.clone(), None, outlet, Part::default(), None)
+    }
+
+    /// A session that is one request of a stateless client.
+    pub fn open_visit(
+        &self,
+        transport: Transport,
+        outlet: Arc<Mailbox>,
+        part: Part,
+        visit: Visit,
+    ) -> Session {
+        Session::new(self.clone(), Some(transport), outlet, part, Some(visit))
+    }
+
+    /// Ends an instance that is kept for stateless clients and idle, so that its place gets free; false when there is none.
+    pub fn evict_idle(&self) -> bool {
+        self.0.pool.evict_idle()
     }
 
     /// Waits until a session can get an instance of its own, at most `patience`.

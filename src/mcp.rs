@@ -4,6 +4,7 @@ mod capabilities;
 pub mod era;
 mod level;
 mod method;
+pub mod mirrored;
 mod tools;
 mod version;
 

@@ -23,6 +23,7 @@ mod replay;
 mod sessions;
 mod socket;
 pub(crate) mod sse;
+mod stateless;
 mod streamable;
 mod streaming;
 mod version;

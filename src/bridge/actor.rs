@@ -29,7 +29,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error};
 
-use super::handshake::Handshake;
+use super::handshake::{Handshake, Hello};
 use super::instance::{Command, Facts, Halt, Orders, Queued};
 use super::mailbox::Mailbox;
 use super::mux::{Mux, Output, Service, SessionKey, Waiting};
@@ -65,6 +65,8 @@ pub(crate) enum Role {
         _slot: Slot,
         /// What its server gets beside the variables of all.
         env: Vec<(OsString, Secret)>,
+        /// With it, it is not one session's but serves those that its pool sends, and is initialised by the bridge.
+        hello: Option<Box<Hello>>,
     },
 }
 
@@ -324,11 +326,13 @@ impl Actor {
             }
             let drained = self
                 .draining
-                .is_some_and(|until| self.mux.in_flight() == 0 || until <= Instant::now());
+                .is_some_and(|until| self.mux.working() == 0 || until <= Instant::now());
             if drained {
                 self.stop();
             }
         }
+        let tool_lists = self.mux.tool_lists();
+        self.queued.tool_lists.store(tool_lists, Ordering::Relaxed);
         let waiting = self.out.outbox.len();
         let before = self.queued.outgoing.swap(waiting, Ordering::Relaxed);
         if before != waiting {
@@ -378,6 +382,17 @@ impl Actor {
             Life::Down(Some(start)) if *start <= now => self.start(),
             Life::Up(_) => self.tick_generation(now),
             _ => {}
+        }
+    }
+
+    /// What the bridge itself says to the server in `initialize`; `None` when the client of the only session does that.
+    fn hello(&self) -> Option<Hello> {
+        match &self.role {
+            Role::Shared { .. } => {
+                let asks = self.settings.isolation == config::Isolation::Shared;
+                Some(Hello::shared(asks))
+            }
+            Role::Dedicated { hello, .. } => hello.as_deref().cloned(),
         }
     }
 

@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 
-use crate::jsonrpc::{Edit, ErrorObject, Message, Span, code, member, splice, string_value};
+use crate::jsonrpc::{
+    Edit, ErrorObject, Message, Span, code, member, single_line, splice, string_value,
+};
 use crate::mcp::{Version, hide_tasks};
 
 /// A server's answer to `initialize`.
@@ -98,20 +100,48 @@ fn version_of(result: &[u8]) -> Result<(Span, String), String> {
     Ok((span, version.into_owned()))
 }
 
-/// The bridge's own `initialize` request under the id `id`; with `asks` it says that it can route roots, sampling and
-/// elicitation to a client.
-pub(crate) fn initialize_request(id: u64, asks: bool) -> String {
-    let capabilities = if asks {
-        r#"{"roots":{},"sampling":{},"elicitation":{}}"#
-    } else {
-        "{}"
-    };
-    format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{{"protocolVersion":"{}","capabilities":{capabilities},"clientInfo":{{"name":"{}","version":"{}"}}}}}}"#,
-        Version::LATEST.name(),
-        env!("CARGO_PKG_NAME"),
-        env!("CARGO_PKG_VERSION"),
-    )
+/// What the bridge says of itself in `initialize`.
+#[derive(Debug, Clone)]
+pub(crate) struct Hello {
+    /// What can be asked of whoever is behind it, as JSON.
+    pub(crate) capabilities: Bytes,
+    /// The client's own name and version, as JSON.
+    pub(crate) client: Option<Bytes>,
+}
+
+impl Hello {
+    /// For an instance of many clients; with `asks` it says that roots, sampling and elicitation can be routed to one.
+    pub(crate) fn shared(asks: bool) -> Hello {
+        let capabilities: &[u8] = if asks {
+            br#"{"roots":{},"sampling":{},"elicitation":{}}"#
+        } else {
+            b"{}"
+        };
+        Hello {
+            capabilities: Bytes::from_static(capabilities),
+            client: None,
+        }
+    }
+
+    /// The `initialize` request under the id `id`.
+    pub(crate) fn request(&self, id: u64) -> String {
+        let capabilities = String::from_utf8_lossy(&self.capabilities);
+        let client = self.client.as_ref().map_or_else(
+            || {
+                let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+                format!(r#"{{"name":"{name}","version":"{version}"}}"#)
+            },
+            |client| String::from_utf8_lossy(client).into_owned(),
+        );
+        let version = Version::LATEST.name();
+        let mut text = format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{{"protocolVersion":"{version}","capabilities":{capabilities},"clientInfo":{client}}}}}"#,
+        )
+        .into_bytes();
+        // What a client wrote may be spread over lines.
+        single_line(&mut text);
+        String::from_utf8(text).expect("blanks in the place of line breaks keep it UTF-8")
+    }
 }
 
 /// The revision that a client's `initialize` offers.

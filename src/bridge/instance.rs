@@ -8,10 +8,12 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::Instant;
 
+use super::handshake::Hello;
 use super::mailbox::Mailbox;
 use super::mux::SessionKey;
 use crate::config::{self, Secret};
 use crate::jsonrpc::Message;
+use crate::mcp::ClientCapabilities;
 
 /// Bytes that may wait for one server; above it requests are refused.
 pub(crate) const MAX_QUEUED: usize = 8 * 1024 * 1024;
@@ -27,6 +29,10 @@ pub(crate) enum Command {
     Message(SessionKey, Message, Arc<Mailbox>),
     /// The session is over.
     Close(SessionKey),
+    /// Its calls wait for their client until then; `None`: for the server again.
+    Hold(SessionKey, Option<Instant>),
+    /// A dedicated instance is to serve many sessions, and is initialised for all of them with this.
+    Adopt(Box<Hello>),
     /// A sign of life is wanted.
     Beat,
     /// What a mistake in the task would do.
@@ -72,6 +78,8 @@ pub struct Part {
 pub(crate) struct Facts {
     /// How it stands in a larger conversation.
     pub(crate) part: Part,
+    /// What its client can be asked, where no `initialize` says so.
+    pub(crate) declared: ClientCapabilities,
     /// Where unsolicited messages go.
     pub(crate) outlet: Arc<Mailbox>,
     /// The revision agreed on in `initialize`.
@@ -81,9 +89,14 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    pub(crate) fn new(outlet: Arc<Mailbox>, part: Part) -> Arc<Facts> {
+    pub(crate) fn new(
+        outlet: Arc<Mailbox>,
+        part: Part,
+        declared: ClientCapabilities,
+    ) -> Arc<Facts> {
         Arc::new(Facts {
             part,
+            declared,
             outlet,
             version: OnceLock::new(),
             over: AtomicBool::new(false),
@@ -110,6 +123,8 @@ pub(crate) struct Queued {
     pub(crate) outgoing: AtomicUsize,
     /// Signs of life of the task.
     pub(crate) beats: AtomicU64,
+    /// Changes of the server's tools, new servers among them.
+    pub(crate) tool_lists: AtomicU64,
 }
 
 /// How to reach the task that owns an instance. The task ends when all handles are gone.

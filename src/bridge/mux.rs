@@ -57,6 +57,8 @@ pub(crate) enum Service {
         /// Whether the server may ask for roots, sampling and elicitation.
         asks: bool,
     },
+    /// Sessions of one class, one after the other: the server was told what their client can be asked.
+    Kept,
     /// One session, whose own `initialize` the server got: everything passes.
     Dedicated,
 }
@@ -147,6 +149,8 @@ pub(crate) struct Mux<A> {
     /// What the server said since changes were sent last.
     changed: Lists,
     changes_due: Option<Instant>,
+    /// How often the server's tools have changed, new servers among them.
+    tool_lists: u64,
     /// The last server is gone and the next one is not ready: there is nobody to be told anything.
     between_generations: bool,
 }
@@ -164,6 +168,8 @@ struct Call<A> {
     position: u64,
     started: Instant,
     deadline: Instant,
+    /// It waits for its client.
+    is_held: bool,
     /// Kept for requests that may be sent to a second generation, once.
     again: Option<Message>,
     /// Its life in the log, at debug level.
@@ -223,6 +229,7 @@ impl<A: Clone> Mux<A> {
             nearest: None,
             changed: Lists::default(),
             changes_due: None,
+            tool_lists: 0,
             between_generations: false,
         }
     }
@@ -236,12 +243,18 @@ impl<A: Clone> Mux<A> {
     }
 
     /// A session is there; its unsolicited messages go to `outlet`.
-    pub(crate) fn open(&mut self, session: SessionKey, outlet: A, part: &Part) {
+    pub(crate) fn open(
+        &mut self,
+        session: SessionKey,
+        outlet: A,
+        part: &Part,
+        capabilities: ClientCapabilities,
+    ) {
         self.seats.insert(
             session,
             Seat {
                 outlet,
-                capabilities: ClientCapabilities::default(),
+                capabilities,
                 level: None,
                 in_flight: HashMap::default(),
                 asks: BTreeMap::new(),
@@ -252,6 +265,27 @@ impl<A: Clone> Mux<A> {
         );
     }
 
+    /// The instance becomes one of many sessions of a class.
+    pub(crate) fn adopt(&mut self) {
+        self.service = Service::Kept;
+    }
+
+    /// The calls of `session` wait for their client until then, and don't count as work of the server; with `None` the
+    /// server has its time again.
+    pub(crate) fn hold(&mut self, session: SessionKey, until: Option<Instant>, now: Instant) {
+        let Some(seat) = self.seats.get(&session) else {
+            return;
+        };
+        let deadline = until.unwrap_or(now + self.settings.timing.request_timeout);
+        for k in seat.in_flight.values() {
+            if let Some(call) = self.calls.get_mut(k) {
+                call.deadline = deadline;
+                call.is_held = until.is_some();
+            }
+        }
+        self.nearest = self.calls.values().map(|call| call.deadline).min();
+    }
+
     /// Sessions that are there.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionKey> {
         self.seats.keys().copied()
@@ -260,6 +294,16 @@ impl<A: Clone> Mux<A> {
     /// Requests of clients that the server has not answered.
     pub(crate) fn in_flight(&self) -> usize {
         self.calls.len()
+    }
+
+    /// Changes of the server's tools so far.
+    pub(crate) fn tool_lists(&self) -> u64 {
+        self.tool_lists
+    }
+
+    /// Those of them that the server is at work on, as far as is known.
+    pub(crate) fn working(&self) -> usize {
+        self.calls.values().filter(|call| !call.is_held).count()
     }
 
     /// When [`Mux::tick`] has something to do.

@@ -1,5 +1,7 @@
 //! Which instance a session gets, and the warm spare (CONTRACT §4, Isolation).
 
+mod kept;
+
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,6 +13,8 @@ use super::actor::{Actor, Role, tend};
 use super::instance::{Halt, Instance, Orders, Queued};
 use super::state::{Phase, Status};
 use crate::config::{Isolation, Secret};
+use kept::Kept;
+pub(crate) use kept::Lease;
 
 /// Room for the messages of one session.
 const COMMANDS: usize = 1024;
@@ -29,6 +33,10 @@ pub(crate) struct Pool {
 struct Shelf {
     /// A process that runs and has not been spoken to.
     spare: Option<Spare>,
+    kept: Vec<Kept>,
+    last_kept: u64,
+    /// A task looks after those that are idle.
+    is_reaped: bool,
     seen: Vec<watch::Receiver<Status>>,
 }
 
@@ -74,14 +82,18 @@ impl Pool {
         }
         let restarts = self.orders.borrow().restarts;
         let mut shelf = self.shelf();
-        let spare = shelf.spare.take().filter(|spare| spare.is_fit(restarts));
-        let instance = match spare {
-            Some(spare) => spare.instance,
-            None => self.make(&mut shelf, &[])?,
-        };
+        let instance = self.spare_or_new(&mut shelf, restarts)?;
         drop(shelf);
         self.warm();
         Some(instance)
+    }
+
+    fn spare_or_new(&self, shelf: &mut Shelf, restarts: u64) -> Option<Instance> {
+        let spare = shelf.spare.take().filter(|spare| spare.is_fit(restarts));
+        match spare {
+            Some(spare) => Some(spare.instance),
+            None => self.make(shelf, &[]),
+        }
     }
 
     /// Waits until fewer than `max_instances` are running, at most `patience`.
@@ -151,6 +163,7 @@ impl Pool {
         let role = Role::Dedicated {
             _slot: slot,
             env: env.to_vec(),
+            hello: None,
         };
         let actor = Actor::new(
             role,

@@ -9,6 +9,8 @@ use tokio::sync::mpsc::OwnedPermit;
 use super::instance::{Command, Facts, Instance, Part, RETRY_WHEN_FULL, Unsent};
 use super::mailbox::{Delivery, DeliveryKind, Mailbox, Refusal};
 use super::mux::SessionKey;
+use super::pool::Lease;
+use super::visit::{Purpose, Visit};
 use super::{Bridge, Transport};
 use crate::config::Isolation;
 use crate::jsonrpc::{ErrorObject, Kind, Message, code};
@@ -27,6 +29,8 @@ pub struct Session {
     key: SessionKey,
     transport: Option<Transport>,
     facts: Arc<Facts>,
+    /// A single request of a stateless client.
+    visit: Option<Visit>,
     link: OnceLock<Link>,
     attaching: Mutex<()>,
 }
@@ -36,6 +40,7 @@ pub struct Session {
 struct Link {
     instance: Instance,
     dedicated: bool,
+    lease: Option<Lease>,
     /// A place in the queue kept for the end of the session, so that it can't fail to be heard.
     close: Option<OwnedPermit<Command>>,
 }
@@ -46,6 +51,7 @@ impl Session {
         transport: Option<Transport>,
         outlet: Arc<Mailbox>,
         part: Part,
+        visit: Option<Visit>,
     ) -> Session {
         if let Some(transport) = transport {
             bridge.metrics().sessions(transport).add(1);
@@ -55,7 +61,16 @@ impl Session {
             bridge,
             key,
             transport,
-            facts: Facts::new(outlet, part),
+            facts: Facts::new(
+                outlet,
+                part,
+                // Whoever made the visit tells its client what it lacks.
+                visit
+                    .as_ref()
+                    .map(|_| ClientCapabilities::STATELESS)
+                    .unwrap_or_default(),
+            ),
+            visit,
             link: OnceLock::new(),
             attaching: Mutex::default(),
         }
@@ -79,6 +94,24 @@ impl Session {
                 Unsent::Ended => ended(),
             };
             self.refuse(&message, address, &turned);
+        }
+    }
+
+    /// Its calls wait for their client until then and don't time out before; with `None` for the server again.
+    pub fn hold(&self, until: Option<tokio::time::Instant>) {
+        if let Some(link) = self.link.get() {
+            // A full queue is that of a server which is overwhelmed: the call times out as others do.
+            let _full = link
+                .instance
+                .commands
+                .try_send(Command::Hold(self.key, until));
+        }
+    }
+
+    /// Its request was answered: the server is not at work on it any more.
+    pub fn answered(&self) {
+        if let Some(lease) = self.link.get().and_then(|link| link.lease.as_ref()) {
+            lease.answered();
         }
     }
 
@@ -125,6 +158,9 @@ impl Session {
 
     /// Chooses the instance by the bridge's isolation and what the client's `initialize` declares.
     fn attach(&self, message: &Message) -> Result<Link, Box<Turned>> {
+        if let Some(visit) = &self.visit {
+            return self.attach_visit(visit);
+        }
         let initialize = Request::of(&message.method()) == Request::Initialize;
         let env = &self.facts.part.env;
         let dedicated = !env.is_empty()
@@ -150,6 +186,37 @@ impl Session {
         } else {
             self.bridge.0.shared.clone()
         };
+        self.join(instance, dedicated, None)
+    }
+
+    /// Chooses the instance by the bridge's isolation and what the request says that its client can be asked.
+    fn attach_visit(&self, visit: &Visit) -> Result<Link, Box<Turned>> {
+        let isolation = self.bridge.settings().isolation;
+        let shared = match isolation {
+            _ if visit.purpose == Purpose::Meet => true,
+            Isolation::Shared => true,
+            Isolation::Session => false,
+            Isolation::Auto => !visit.declared().any(),
+        };
+        if shared {
+            return self.join(self.bridge.0.shared.clone(), false, None);
+        }
+        let reuse = isolation == Isolation::Auto;
+        let (instance, lease) = self
+            .bridge
+            .0
+            .pool
+            .keep(visit, reuse)
+            .ok_or_else(|| too_many_instances(&self.bridge))?;
+        self.join(instance, true, Some(lease))
+    }
+
+    fn join(
+        &self,
+        instance: Instance,
+        dedicated: bool,
+        lease: Option<Lease>,
+    ) -> Result<Link, Box<Turned>> {
         let permit = |instance: &Instance| instance.commands.clone().try_reserve_owned();
         let (open, close) = match (permit(&instance), permit(&instance)) {
             (Ok(open), Ok(close)) => (open, close),
@@ -160,6 +227,7 @@ impl Session {
         Ok(Link {
             instance,
             dedicated,
+            lease,
             close: Some(close),
         })
     }

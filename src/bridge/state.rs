@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
+use crate::mcp::Era;
 use crate::process::Exit;
 
 /// The phases of SUPERVISION's state machine.
@@ -101,6 +104,10 @@ pub struct Status {
     pub next_start: Option<Instant>,
     /// Why it is unavailable, and the cure.
     pub cure: Option<String>,
+    /// Which era of the protocol the server speaks, once that is known.
+    pub era: Option<Era>,
+    /// The JSON list of the revisions that a modern server speaks.
+    pub supported_versions: Option<Bytes>,
     /// `serverInfo.name` and `.version` of the last initialize result.
     pub server: Option<(String, String)>,
 }
@@ -132,6 +139,8 @@ impl Status {
             deaths: Arc::default(),
             next_start: None,
             cure: None,
+            era: None,
+            supported_versions: None,
             server: None,
         }
     }

@@ -117,6 +117,8 @@ pub struct Timing {
     pub start_wait: Duration,
     /// Idle time after which a session ends. 30 min.
     pub session_idle: Duration,
+    /// How long a call waits for the input of a stateless client. 300 s.
+    pub input_timeout: Duration,
 }
 
 /// Limits of one bridge.
@@ -216,6 +218,7 @@ impl Default for Timing {
             ping_failures: 3,
             start_wait: Duration::from_secs(2),
             session_idle: Duration::from_secs(30 * 60),
+            input_timeout: Duration::from_secs(300),
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct Gateway {
     pub max_sessions: usize,
     /// Idle time after which an MCP session ends. 30 min.
     pub session_idle: Duration,
+    /// How long a call waits for the input of a stateless client. 300 s.
+    pub input_timeout: Duration,
     /// The URL under which clients reach the gateway, when a proxy stands before it; without a trailing slash.
     pub public_url: Option<String>,
     /// Values of `Origin` that are allowed beside the gateway's own.
@@ -104,6 +106,7 @@ impl Gateway {
             max_body: 16 << 20,
             max_sessions: 1000,
             session_idle: Duration::from_secs(30 * 60),
+            input_timeout: Duration::from_secs(300),
             public_url: None,
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),

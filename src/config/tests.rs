@@ -136,6 +136,7 @@ fn every_key_arrives() {
         public_url: https://a.b/c/
         isolation: session
         session_idle: 1h
+        input_timeout: 7m
         max_sessions: 1
         max_instances: 2
         max_in_flight: 3
@@ -198,6 +199,7 @@ fn every_key_arrives() {
         ping_failures: 5,
         start_wait: Duration::ZERO,
         session_idle: Duration::from_secs(3600),
+        input_timeout: Duration::from_secs(420),
     };
     assert_eq!(a.timing, expected);
     assert!(a.optional);

@@ -136,6 +136,7 @@ impl Caller {
         }
         let place = Place {
             asks_above: 0,
+            visit: None,
             headers: self.access.headers_for(server),
         };
         let server = self.catalogue.server(server)?;

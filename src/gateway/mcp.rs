@@ -17,10 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
 
 use super::access::Denied;
 use super::core::Core;
-use crate::bridge::{Budget, Mailbox, Transport};
+use crate::bridge::{Budget, Mailbox, Principal, Transport, Visit};
+use crate::mcp::Era;
+use crate::mcp::mirrored::Mirrored;
 use crate::transport::{Backend, Conversation, Reject};
 use talk::Talk;
 
@@ -56,7 +59,55 @@ impl Backend for Aggregate {
         headers: &HeaderMap,
     ) -> Result<Box<dyn Conversation>, Reject> {
         let access = self.0.access(headers)?;
-        Ok(Box::new(Talk::new(self.0.clone(), access, outlet.clone())))
+        let talk = Talk::new(self.0.clone(), access, outlet.clone(), None);
+        Ok(Box::new(talk))
+    }
+
+    fn visit(
+        &self,
+        outlet: &Arc<Mailbox>,
+        headers: &HeaderMap,
+        visit: Visit,
+    ) -> Result<Box<dyn Conversation>, Reject> {
+        let access = self.0.access(headers)?;
+        let talk = Talk::new(self.0.clone(), access, outlet.clone(), Some(visit));
+        Ok(Box::new(talk))
+    }
+
+    fn greets(&self) -> bool {
+        true
+    }
+
+    fn principal(&self, headers: &HeaderMap) -> Principal {
+        let access = self.0.access(headers);
+        Principal::of(&access.map(|access| access.key).ok())
+    }
+
+    fn era(&self) -> Option<Era> {
+        // Its servers may be of either; what it puts together itself is of the older one.
+        Some(Era::Legacy)
+    }
+
+    fn supported_versions(&self) -> Option<Bytes> {
+        None
+    }
+
+    fn settled<'a>(&'a self) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn mirrored<'a>(&'a self) -> Pin<Box<dyn Future<Output = Option<Arc<Mirrored>>> + Send + 'a>> {
+        let snapshot = self.0.snapshot();
+        Box::pin(std::future::ready(Some(snapshot.mirrored().clone())))
+    }
+
+    fn input_timeout(&self) -> Duration {
+        self.0.force().settings.input_timeout
+    }
+
+    fn evict_idle(&self) -> bool {
+        // Each call waits for its own server's places.
+        false
     }
 
     fn room<'a>(&'a self, _patience: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {

@@ -8,9 +8,10 @@ use axum::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::remote::{self, Remote};
-use crate::bridge::{self, Bridge, Mailbox, Part, Status, Transport};
+use crate::bridge::{self, Bridge, Mailbox, Part, Status, Transport, Visit};
 use crate::config::{Isolation, Secret};
 use crate::jsonrpc::{ErrorObject, Message};
 
@@ -61,6 +62,8 @@ pub(crate) struct Place {
     pub(crate) asks_above: u64,
     /// Headers that the client sent for this server alone, without their prefix.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// The conversation is one request of a stateless client.
+    pub(crate) visit: Option<Visit>,
 }
 
 impl Server {
@@ -121,7 +124,14 @@ impl Server {
                     asks_above: place.asks_above,
                     env: variables(&bridge.settings().headers_to_env, &place.headers),
                 };
-                Link::Bridge(bridge.open_part(Transport::Gateway, outlet, part))
+                let transport = Transport::Gateway;
+                Link::Bridge(match &place.visit {
+                    // What is kept for a class of clients has no variables of one of them.
+                    Some(visit) if part.env.is_empty() => {
+                        bridge.open_visit(transport, outlet, part, visit.clone())
+                    }
+                    _ => bridge.open_part(transport, outlet, part),
+                })
             }
             Server::Remote(remote) => Link::Remote(remote.open(outlet, place.headers.clone())),
         }
@@ -150,12 +160,17 @@ impl Server {
         match self {
             Server::Bridge(bridge) => {
                 let settings = bridge.settings();
-                settings.isolation == Isolation::Session
+                (settings.isolation == Isolation::Session && place.visit.is_none())
                     || !variables(&settings.headers_to_env, &place.headers).is_empty()
             }
             // Its own client shakes hands.
             Server::Remote(_) => false,
         }
+    }
+
+    /// Whether a session begins without the `initialize` of a client that can be asked something.
+    pub(crate) fn greets_itself(&self, place: &Place) -> bool {
+        matches!(self, Server::Bridge(_)) && place.visit.is_some()
     }
 }
 
@@ -165,6 +180,20 @@ impl Link {
         match self {
             Link::Bridge(session) => session.send(message, address),
             Link::Remote(session) => session.send(message, address),
+        }
+    }
+
+    /// See [`bridge::Session::hold`]; a remote server's calls have their time whoever is waited for.
+    pub(crate) fn hold(&self, until: Option<Instant>) {
+        if let Link::Bridge(session) = self {
+            session.hold(until);
+        }
+    }
+
+    /// See [`bridge::Session::answered`].
+    pub(crate) fn answered(&self) {
+        if let Link::Bridge(session) = self {
+            session.answered();
         }
     }
 

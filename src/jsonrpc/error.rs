@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-/// JSON-RPC error codes. The first five are JSON-RPC 2.0's; −31001 and on are the bridge's own, outside every reserved range.
+/// JSON-RPC error codes. The first five are JSON-RPC 2.0's, the next three MCP's; −31001 and on are the bridge's own, outside every reserved range.
 pub mod code {
     /// The text is not JSON.
     pub const PARSE_ERROR: i32 = -32700;
@@ -15,6 +15,12 @@ pub mod code {
     pub const INVALID_PARAMS: i32 = -32602;
     /// A fault of the bridge itself.
     pub const INTERNAL_ERROR: i32 = -32603;
+    /// Headers and body of a request differ (MCP 2026-07-28).
+    pub const HEADER_MISMATCH: i32 = -32020;
+    /// A request needs what its client has not declared (MCP 2026-07-28).
+    pub const MISSING_CAPABILITY: i32 = -32021;
+    /// A revision that is not served (MCP 2026-07-28).
+    pub const UNSUPPORTED_VERSION: i32 = -32022;
     /// The server's process is not there, or ended before it answered.
     pub const SERVER_UNAVAILABLE: i32 = -31001;
     /// No answer within the request's time.
@@ -28,7 +34,7 @@ pub mod code {
 }
 
 /// The `error` member of an answer.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ErrorObject {
     /// One of [`code`].
     pub code: i32,

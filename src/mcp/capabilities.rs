@@ -18,11 +18,14 @@ pub struct ClientCapabilities {
 impl ClientCapabilities {
     /// What the `params` of an `initialize` request declare.
     pub fn declared(params: &[u8]) -> ClientCapabilities {
-        let Some(capabilities) = member(params, "capabilities") else {
-            return ClientCapabilities::default();
-        };
+        member(params, "capabilities")
+            .map(|span| ClientCapabilities::of(span.of(params)))
+            .unwrap_or_default()
+    }
+
+    /// What the object `text` declares.
+    pub fn of(text: &[u8]) -> ClientCapabilities {
         let mut declared = ClientCapabilities::default();
-        let text = capabilities.of(params);
         for (name, value) in members(text) {
             let present = value.of(text) != b"null" && value.of(text) != b"false";
             match name.as_ref() {
@@ -41,12 +44,30 @@ impl ClientCapabilities {
         self.roots || self.sampling || self.elicitation || self.tasks
     }
 
+    /// All that a client of the stateless revision can be asked.
+    pub const STATELESS: ClientCapabilities = ClientCapabilities {
+        roots: true,
+        sampling: true,
+        elicitation: true,
+        tasks: false,
+    };
+
+    /// The capability that lets a client be asked `method`.
+    pub fn asked_by(method: &str) -> Option<&'static str> {
+        match method {
+            "roots/list" => Some("roots"),
+            "sampling/createMessage" => Some("sampling"),
+            "elicitation/create" => Some("elicitation"),
+            _ => None,
+        }
+    }
+
     /// Whether a client with these can be asked `method`.
     pub fn covers(self, method: &str) -> bool {
-        match method {
-            "roots/list" => self.roots,
-            "sampling/createMessage" => self.sampling,
-            "elicitation/create" => self.elicitation,
+        match ClientCapabilities::asked_by(method) {
+            Some("roots") => self.roots,
+            Some("sampling") => self.sampling,
+            Some("elicitation") => self.elicitation,
             _ => false,
         }
     }

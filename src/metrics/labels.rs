@@ -196,6 +196,8 @@ labels! {
         Sse = "sse",
         /// Streamable HTTP.
         Streamable = "streamable",
+        /// Streamable HTTP of 2026-07-28: a session for each request.
+        Stateless = "stateless",
         /// None of its own: the gateway calls for it.
         Gateway = "gateway",
     }

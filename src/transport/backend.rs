@@ -7,10 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
+use bytes::Bytes;
+use tokio::time::Instant;
 
-use super::Reject;
-use crate::bridge::{Bridge, Budget, Mailbox, Session, Transport};
+use super::{Reject, guard};
+use crate::bridge::{Bridge, Budget, Mailbox, Part, Principal, Session, Transport, Visit};
 use crate::jsonrpc::Message;
+use crate::mcp::Era;
+use crate::mcp::mirrored::Mirrored;
 
 /// Where sessions come from.
 pub trait Backend: Debug + Send + Sync {
@@ -40,6 +44,41 @@ pub trait Backend: Debug + Send + Sync {
         headers: &HeaderMap,
     ) -> Result<Box<dyn Conversation>, Reject>;
 
+    /// A session that is one request of a stateless client.
+    ///
+    /// # Errors
+    /// What is wrong with the headers.
+    fn visit(
+        &self,
+        outlet: &Arc<Mailbox>,
+        headers: &HeaderMap,
+        visit: Visit,
+    ) -> Result<Box<dyn Conversation>, Reject>;
+
+    /// Whether a visit of a client that can be asked something has to begin with `initialize`.
+    fn greets(&self) -> bool;
+
+    /// Who sent `headers`.
+    fn principal(&self, headers: &HeaderMap) -> Principal;
+
+    /// Which era the server speaks; `None` as long as that is not known.
+    fn era(&self) -> Option<Era>;
+
+    /// The JSON list of the revisions that a modern server speaks.
+    fn supported_versions(&self) -> Option<Bytes>;
+
+    /// Waits until the era is known, as long as a request would wait. Dropping the future changes nothing.
+    fn settled<'a>(&'a self) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+    /// The tool parameters that clients mirror into headers, if they can be had. Dropping the future changes nothing.
+    fn mirrored<'a>(&'a self) -> Pin<Box<dyn Future<Output = Option<Arc<Mirrored>>> + Send + 'a>>;
+
+    /// How long a call waits for the input of its client.
+    fn input_timeout(&self) -> Duration;
+
+    /// Ends an idle instance that is kept for stateless clients; false when there is none.
+    fn evict_idle(&self) -> bool;
+
     /// Waits until a session can get a server of its own, at most `patience`. Dropping the future changes nothing.
     fn room<'a>(&'a self, patience: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 }
@@ -48,6 +87,12 @@ pub trait Backend: Debug + Send + Sync {
 pub trait Conversation: Debug + Send + Sync {
     /// Takes a message of the client; never waits. A request gets exactly one delivery at `address` that ends it.
     fn send(&self, message: Message, address: &Arc<Mailbox>);
+
+    /// Its calls wait for their client until then and don't time out before; with `None` for the server again.
+    fn hold(&self, until: Option<Instant>);
+
+    /// Its only request was answered.
+    fn answered(&self);
 
     /// The revision agreed on, once `initialize` was answered.
     fn version(&self) -> Option<&str>;
@@ -95,6 +140,49 @@ impl Backend for Bridge {
         Ok(Box::new(Bridge::open(self, transport, outlet.clone())))
     }
 
+    fn visit(
+        &self,
+        outlet: &Arc<Mailbox>,
+        _headers: &HeaderMap,
+        visit: Visit,
+    ) -> Result<Box<dyn Conversation>, Reject> {
+        let transport = Transport::Stateless;
+        let session = self.open_visit(transport, outlet.clone(), Part::default(), visit);
+        Ok(Box::new(session))
+    }
+
+    fn greets(&self) -> bool {
+        false
+    }
+
+    fn principal(&self, headers: &HeaderMap) -> Principal {
+        Principal::of(&guard::presented(headers))
+    }
+
+    fn era(&self) -> Option<Era> {
+        Bridge::era(self)
+    }
+
+    fn supported_versions(&self) -> Option<Bytes> {
+        Bridge::supported_versions(self)
+    }
+
+    fn settled<'a>(&'a self) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(Bridge::settled(self))
+    }
+
+    fn mirrored<'a>(&'a self) -> Pin<Box<dyn Future<Output = Option<Arc<Mirrored>>> + Send + 'a>> {
+        Box::pin(Bridge::mirrored(self))
+    }
+
+    fn input_timeout(&self) -> Duration {
+        self.settings().timing.input_timeout
+    }
+
+    fn evict_idle(&self) -> bool {
+        Bridge::evict_idle(self)
+    }
+
     fn room<'a>(&'a self, patience: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(Bridge::room(self, patience))
     }
@@ -103,6 +191,14 @@ impl Backend for Bridge {
 impl Conversation for Session {
     fn send(&self, message: Message, address: &Arc<Mailbox>) {
         Session::send(self, message, address);
+    }
+
+    fn hold(&self, until: Option<Instant>) {
+        Session::hold(self, until);
+    }
+
+    fn answered(&self) {
+        Session::answered(self);
     }
 
     fn version(&self) -> Option<&str> {

@@ -1,4 +1,4 @@
-//! Both transports over one backend: the sessions, and what is served under `/mcp`, `/sse` and `/messages`.
+//! The transports over one backend: the sessions, and what is served under `/mcp`, `/sse` and `/messages`.
 
 use std::sync::Arc;
 
@@ -9,11 +9,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::backend::Backend;
 use super::sessions::Sessions;
+use super::stateless::Stateless;
 use super::{Reject, Shared, legacy_sse, streamable};
 
 /// The MCP side of one listener. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct Front(Arc<Sessions>);
+pub struct Front {
+    sessions: Arc<Sessions>,
+    stateless: Arc<Stateless>,
+}
 
 impl Front {
     /// The methods of `/mcp`.
@@ -24,33 +28,40 @@ impl Front {
     /// Without sessions. Its sweeper runs until `shared.stop` or `removed` is cancelled.
     #[must_use]
     pub fn new(backend: Arc<dyn Backend>, shared: &Shared, removed: &CancellationToken) -> Front {
-        let sessions = Sessions::new(backend);
+        let sessions = Sessions::new(backend.clone());
+        let stateless = Stateless::new(backend);
         let (stop, removed) = (shared.stop.clone(), removed.clone());
         let swept = sessions.clone().keep_swept();
+        let parking = stateless.clone().keep_swept();
         shared.tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = removed.cancelled() => {}
                 () = swept => {}
+                () = parking => {}
             }
         });
-        Front(sessions)
+        Front {
+            sessions,
+            stateless,
+        }
     }
 
     /// Open sessions, of both transports.
     #[must_use]
     pub fn sessions(&self) -> usize {
-        self.0.len()
+        self.sessions.len()
     }
 
     /// Ends the sessions that are over, at once and not at the next sweep.
     pub fn sweep(&self) {
-        self.0.sweep();
+        self.sessions.sweep();
     }
 
     /// Ends every session: their calls are cancelled, their streams close after what is queued.
     pub fn end_sessions(&self) {
-        self.0.end_all();
+        self.sessions.end_all();
+        self.stateless.end_all();
     }
 
     /// Serves `/mcp`; `max_body` is in bytes.
@@ -58,7 +69,7 @@ impl Front {
     /// # Errors
     /// What is wrong with the request.
     pub async fn mcp(&self, request: Request, max_body: usize) -> Result<Response, Reject> {
-        streamable::serve(&self.0, request, max_body).await
+        streamable::serve(&self.sessions, &self.stateless, request, max_body).await
     }
 
     /// Opens a session over HTTP+SSE, and its stream.
@@ -66,7 +77,7 @@ impl Front {
     /// # Errors
     /// [`Reject::NotAcceptable`], [`Reject::Sessions`], [`Reject::Draining`], and what the backend says of the headers.
     pub fn sse(&self, headers: &HeaderMap, public_url: Option<&str>) -> Result<Response, Reject> {
-        legacy_sse::open(&self.0, headers, public_url)
+        legacy_sse::open(&self.sessions, headers, public_url)
     }
 
     /// Takes a POST of an HTTP+SSE client; `max_body` is in bytes.
@@ -74,6 +85,6 @@ impl Front {
     /// # Errors
     /// What is wrong with the request.
     pub async fn messages(&self, request: Request, max_body: usize) -> Result<Response, Reject> {
-        legacy_sse::post(&self.0, request, max_body).await
+        legacy_sse::post(&self.sessions, request, max_body).await
     }
 }

@@ -163,6 +163,15 @@ impl<'a> Guard<'a> {
     }
 }
 
+/// The key that a request shows, whether one is needed or not. A bridge without keys has no use for it, and a client that
+/// sends one all the same is somebody of its own.
+pub(crate) fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    let bearer = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| bearer(value.as_bytes()));
+    bearer.or_else(|| headers.get(API_KEY).map(HeaderValue::as_bytes))
+}
+
 /// The one value of `name`; `None` when there is none or several.
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(name).iter();

@@ -130,6 +130,8 @@ mod tests {
             deaths: std::sync::Arc::default(),
             next_start: Some(now + Duration::from_millis(200)),
             cure: None,
+            era: None,
+            supported_versions: None,
             server: None,
         };
         assert_eq!(

@@ -18,7 +18,7 @@ use crate::metrics::Refused;
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Why a request is turned away before a server's session sees it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Reject {
     /// No `Host`, or more than one.
     #[error("the request needs exactly one Host header")]
@@ -110,6 +110,16 @@ pub enum Reject {
     /// The bridge is stopping.
     #[error("the bridge is shutting down")]
     Draining,
+    /// A request of a stateless client that has an error of its own.
+    #[error("{}", .error.message)]
+    Stateless {
+        /// 400, 404 or 503.
+        status: StatusCode,
+        /// What is wrong.
+        error: Box<ErrorObject>,
+        /// The id to answer under.
+        id: Option<RequestId>,
+    },
 }
 
 impl Reject {
@@ -128,7 +138,7 @@ impl Reject {
             Reject::KeyMissing | Reject::KeyWithoutBearer | Reject::KeyWrong => {
                 StatusCode::UNAUTHORIZED
             }
-            Reject::Denied { status, .. } => *status,
+            Reject::Denied { status, .. } | Reject::Stateless { status, .. } => *status,
             Reject::NotFound | Reject::SessionUnknown => StatusCode::NOT_FOUND,
             Reject::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Reject::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -151,6 +161,7 @@ impl Reject {
             Reject::Slow(_) => code::TIMEOUT,
             Reject::Sessions | Reject::Unread(_) | Reject::Shedding(_) => code::OVERLOADED,
             Reject::Draining => code::SHUTTING_DOWN,
+            Reject::Stateless { error, .. } => error.code,
             _ => code::INVALID_REQUEST,
         }
     }
@@ -201,6 +212,9 @@ impl Reject {
     /// The JSON-RPC error response.
     #[must_use]
     pub fn body(&self) -> bytes::Bytes {
+        if let Reject::Stateless { error, id, .. } = self {
+            return error.response(id.as_ref().map(RequestId::as_bytes));
+        }
         let id = match self {
             Reject::Invalid { id: Some(id), .. }
             | Reject::Unread(Some(id))
@@ -257,6 +271,11 @@ pub fn refusal(refusal: Refusal, body: bytes::Bytes) -> Response {
 
 /// The response for an error outside any call, such as a catalogue that can't be had.
 pub fn error(error: &ErrorObject) -> Response {
+    error_under(error, None)
+}
+
+/// The same for the request `id`.
+pub fn error_under(error: &ErrorObject, id: Option<&[u8]>) -> Response {
     let status = match error.code {
         code::SERVER_UNAVAILABLE | code::OVERLOADED | code::SHUTTING_DOWN => {
             StatusCode::SERVICE_UNAVAILABLE
@@ -265,7 +284,7 @@ pub fn error(error: &ErrorObject) -> Response {
         code::INTERNAL_ERROR => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_GATEWAY,
     };
-    let mut response = json(status, error.response(None));
+    let mut response = json(status, error.response(id));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response
             .headers_mut()

@@ -123,6 +123,11 @@ impl Sessions {
         self.backend.room(patience).await;
     }
 
+    /// Ends an idle instance that is kept for stateless clients; false when there is none.
+    pub(super) fn evict_idle(&self) -> bool {
+        self.backend.evict_idle()
+    }
+
     /// What the rings of all streams count their bytes in.
     pub(super) fn kept(&self) -> &Arc<AtomicUsize> {
         &self.kept

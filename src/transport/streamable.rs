@@ -1,4 +1,4 @@
-//! Streamable HTTP, revisions 2025-03-26 to 2025-11-25 (MCP, Transports § Streamable HTTP).
+//! Streamable HTTP with sessions, revisions 2025-03-26 to 2025-11-25 (MCP, Transports § Streamable HTTP).
 //!
 //! Each POST with a request has a mailbox of its own. When the answer comes first, it is sent as JSON. As soon as a
 //! notification or a request of the server comes before it, or after 10 s of silence, the response becomes an event
@@ -21,6 +21,7 @@ use super::messages::{Messages, is_initialize, no_batches};
 use super::replay::{Carrier, EventId, Origin};
 use super::sessions::{Busy, Client, SessionId, Sessions, Streaming};
 use super::sse::{EventStream, Frames, Source};
+use super::stateless::{self, Stateless};
 use super::{Reject, body, media, messages, reject, version};
 use crate::bridge::{Delivery, DeliveryKind, Mailbox, Refusal, Transport};
 use crate::jsonrpc::{Kind, Message};
@@ -43,12 +44,14 @@ const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 /// What is wrong with the request.
 pub(super) async fn serve(
     sessions: &Arc<Sessions>,
+    stateless: &Arc<Stateless>,
     request: Request,
     max_body: usize,
 ) -> Result<Response, Reject> {
     let (head, body) = request.into_parts();
     match head.method {
-        Method::POST => post(sessions, head.headers, body, max_body).await,
+        Method::POST => post(sessions, stateless, head.headers, body, max_body).await,
+        _ if stateless::names_modern(&head.headers) => Err(Reject::Method { allow: "POST" }),
         Method::GET => get(sessions, &head.headers),
         Method::DELETE => {
             let client = client(sessions, &head.headers)?;
@@ -61,6 +64,7 @@ pub(super) async fn serve(
 
 async fn post(
     sessions: &Arc<Sessions>,
+    stateless: &Arc<Stateless>,
     headers: HeaderMap,
     body: Body,
     max_body: usize,
@@ -75,6 +79,9 @@ async fn post(
     }
     let body = body::read(&headers, body, max_body).await?;
     let messages = messages::parse(&body)?;
+    if stateless::is_modern(&headers, &messages) {
+        return stateless.post(headers, messages).await;
+    }
     if let Messages::One(message) = &messages
         && is_initialize(message)
         && !headers.contains_key(&SESSION)
@@ -142,7 +149,7 @@ async fn initialize(
             // An idle session may hold the instance that this one needs.
             if matches!(refusal, Refusal::Overloaded { .. })
                 && again
-                && sessions.end_idle_dedicated()
+                && (sessions.end_idle_dedicated() || sessions.evict_idle())
             {
                 again = false;
                 drop(opening);

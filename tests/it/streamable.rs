@@ -131,6 +131,9 @@ async fn the_version_header_is_checked_where_it_is_sent() {
                 continue;
             }
             let response = http::exchange(fake.addr(), request).await;
+            // clients of the stateless revision have no session to end
+            let stateless = is_delete && version == Some("2026-07-28");
+            let status = if stateless { 405 } else { status };
             assert_eq!(response.status(), status, "{version:?} {}", response.text());
         }
     }

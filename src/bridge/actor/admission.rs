@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Actor, Life, Role, Waiter, report};
+use crate::bridge::handshake::Hello;
 use crate::bridge::instance::Command;
 use crate::bridge::mailbox::{Delivery, DeliveryKind, Mailbox, Refusal};
 use crate::bridge::mux::{SessionKey, Waiting};
@@ -22,7 +23,8 @@ impl Actor {
     pub(super) fn command(&mut self, command: Command, now: Instant) {
         match command {
             Command::Open(session, facts) => {
-                self.mux.open(session, facts.outlet.clone(), &facts.part);
+                let outlet = facts.outlet.clone();
+                self.mux.open(session, outlet, &facts.part, facts.declared);
                 self.facts.insert(session, facts);
             }
             Command::Beat => drop(self.queued.beats.fetch_add(1, Ordering::Relaxed)),
@@ -32,10 +34,15 @@ impl Actor {
                 self.end_waiting_of(session);
                 self.mux.close(session, now.into_std(), &mut self.out);
                 self.facts.remove(&session);
-                if matches!(self.role, Role::Dedicated { .. }) {
+                if matches!(self.role, Role::Dedicated { hello: None, .. }) {
                     self.halt(now);
                 }
             }
+            Command::Hold(session, until) => {
+                let until = until.map(Instant::into_std);
+                self.mux.hold(session, until, now.into_std());
+            }
+            Command::Adopt(hello) => self.adopt(hello, now),
             Command::Message(session, message, address) => {
                 self.queued
                     .incoming
@@ -155,12 +162,11 @@ impl Actor {
             repeated,
         } = request;
         let initialize = Request::of(&message.method()) == Request::Initialize;
-        if initialize && matches!(self.role, Role::Dedicated { .. }) {
+        let own = matches!(self.role, Role::Dedicated { hello: None, .. });
+        if initialize && own {
             self.expect_initialize(now);
         }
-        if let (Role::Shared { .. }, true, Some(handshake)) =
-            (&self.role, initialize, &self.handshake)
-        {
+        if let (false, true, Some(handshake)) = (own, initialize, &self.handshake) {
             let now = now.into_std();
             let agreed =
                 self.mux
@@ -214,11 +220,23 @@ impl Actor {
         }
     }
 
+    /// The spare that this instance was becomes one of many sessions.
+    fn adopt(&mut self, adopted: Box<Hello>, now: Instant) {
+        if let Role::Dedicated { hello, .. } = &mut self.role {
+            *hello = Some(adopted);
+        }
+        self.mux.adopt();
+        if matches!(self.life, Life::Up(_)) {
+            self.greet();
+            self.expect_initialize(now);
+        }
+    }
+
     /// A dedicated instance's server gets its client's own `initialize`.
     fn takes_first_initialize(&self) -> bool {
         matches!(
             (&self.role, &self.life),
-            (Role::Dedicated { .. }, Life::Up(_))
+            (Role::Dedicated { hello: None, .. }, Life::Up(_))
         )
     }
 }

@@ -9,13 +9,12 @@ use tracing::{info, warn};
 
 use super::{Actor, Boxed, FAR, Life, REPEAT_WITHIN, Role, Waiter};
 use crate::backoff::Verdict;
-use crate::bridge::handshake::initialize_request;
 use crate::bridge::liveness::{Liveness, Pulse, Sampler};
 use crate::bridge::mux::OwnRequest;
 use crate::bridge::outbox::Outbox;
 use crate::bridge::start_gate::StartPermit;
 use crate::bridge::state::{LastExit, Phase};
-use crate::config::{Isolation, OnCrash, Redaction, Restart, Timing};
+use crate::config::{OnCrash, Redaction, Restart, Timing};
 use crate::metrics::BridgeMetrics;
 use crate::process::{Child, Exit, Ladder, Lines, Process, SpawnError, StderrTail};
 
@@ -217,7 +216,7 @@ impl Actor {
             started: now,
             answered: false,
             liveness: Liveness::new(now.into_std()),
-            init_by: shared.then(|| now + self.settings.timing.init_timeout),
+            init_by: None,
             end_by: None,
             exit_by: None,
             doomed: None,
@@ -227,15 +226,20 @@ impl Actor {
             garbage: Sampler::new(5, Duration::from_secs(10)),
             log: Sampler::new(200, Duration::from_millis(50)),
         }));
-        if shared {
-            let asks = self.settings.isolation == Isolation::Shared;
-            self.mux.own_request(
-                OwnRequest::Initialize,
-                |k| initialize_request(k, asks),
-                &mut self.out,
-            );
+        if self.hello().is_some() {
+            self.greet();
+            self.expect_initialize(now);
         } else {
             self.release_waiting(now);
+        }
+    }
+
+    /// Says `initialize` to the server, if that is the bridge's to do.
+    pub(super) fn greet(&mut self) {
+        if let Some(hello) = self.hello() {
+            let request = |k| hello.request(k);
+            self.mux
+                .own_request(OwnRequest::Initialize, request, &mut self.out);
         }
     }
 
@@ -249,7 +253,7 @@ impl Actor {
         }
     }
 
-    /// A dedicated instance's client has sent its `initialize`: from now on the server has its time to answer.
+    /// The server has been sent `initialize`: from now on it has its time to answer.
     pub(super) fn expect_initialize(&mut self, now: Instant) {
         if let Life::Up(up) = &mut self.life
             && up.ready_since.is_none()

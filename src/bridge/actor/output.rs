@@ -12,6 +12,7 @@ use crate::bridge::mux::{Incoming, OwnRequest};
 use crate::bridge::state::Phase;
 use crate::config::Redaction;
 use crate::jsonrpc::{Message, member, string_value};
+use crate::mcp::Era;
 use crate::metrics::Dropped;
 use crate::process::Line;
 
@@ -135,7 +136,10 @@ impl Actor {
             version,
             "server ready"
         );
-        self.status.send_modify(|status| status.server = server);
+        self.status.send_modify(|status| {
+            status.server = server;
+            status.era = Some(Era::Legacy);
+        });
         if number > 1 {
             self.mux.restore(
                 |capability| handshake.has(capability),

@@ -30,6 +30,7 @@ impl<A: Clone> Mux<A> {
     /// Costs the same with one session and with a thousand: a server may say it all the time.
     pub(super) fn list_changed(&mut self, list: usize, now: Instant) {
         self.changed[list] = true;
+        self.tool_lists += u64::from(ServerNotification::LISTS[list].0 == "tools");
         let due = now + COALESCE;
         self.changes_due = Some(self.changes_due.map_or(due, |other| other.min(due)));
     }

@@ -118,6 +118,7 @@ impl<A: Clone> Mux<A> {
             position,
             started: now,
             deadline,
+            is_held: false,
             again: (request.is_repeatable() && !repeated).then(|| message.clone()),
             span,
         };

@@ -56,6 +56,7 @@ impl<A: Clone> Mux<A> {
             }
         }
         self.asks.clear();
+        self.tool_lists += 1;
         self.own.clear();
         self.subscriptions.generation_ended();
         self.doubt.clear();

@@ -332,7 +332,7 @@ impl<A: Clone> Mux<A> {
                 Some((*session, address.clone(), only.map(|(k, _)| *k)))
             }
             Service::Shared { asks: false } => None,
-            Service::Shared { asks: true } => {
+            Service::Shared { asks: true } | Service::Kept => {
                 let (k, call) = only?;
                 let seat = self.seats.get(&call.session)?;
                 let sure = seat.capabilities.covers(method)
@@ -358,7 +358,7 @@ impl<A: Clone> Mux<A> {
                 let (session, seat) = self.seats.iter().next()?;
                 Some((*session, seat.outlet.clone()))
             }
-            Service::Shared { .. } => None,
+            Service::Shared { .. } | Service::Kept => None,
         }
     }
 }

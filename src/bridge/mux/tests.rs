@@ -16,6 +16,7 @@ use crate::bridge::instance::Part;
 use crate::bridge::mailbox::{DeliveryKind, Refusal};
 use crate::config::{self, Command, Listen, ToolFilter};
 use crate::jsonrpc::{ErrorObject, Kind, Message};
+use crate::mcp::ClientCapabilities;
 use crate::metrics::Metrics;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +67,13 @@ impl Bench {
 
     fn open(&mut self, session: u64) {
         let outlet = To(session, "outlet".into());
-        self.mux.open(SessionKey(session), outlet, &Part::default());
+        let part = Part::default();
+        self.mux.open(
+            SessionKey(session),
+            outlet,
+            &part,
+            ClientCapabilities::default(),
+        );
     }
 
     fn close(&mut self, session: u64) {

@@ -146,6 +146,10 @@ pub(in crate::config) static BRIDGE_SHARED: &[Key<Draft>] = &[
         ]),
     ),
     key(
+        "input_timeout",
+        positive(|d: &mut Draft, time| d.bridge.timing.input_timeout = time),
+    ),
+    key(
         "session_idle",
         positive(|d: &mut Draft, time| d.bridge.timing.session_idle = time),
     ),

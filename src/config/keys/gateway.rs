@@ -128,6 +128,10 @@ pub(in crate::config) static GATEWAY: &[Key<Top>] = &[
         count(|t: &mut Top, n| t.gateway.gateway.max_sessions = n as usize),
     ),
     key(
+        "input_timeout",
+        positive(|t: &mut Top, time| t.gateway.gateway.input_timeout = time),
+    ),
+    key(
         "session_idle",
         positive(|t: &mut Top, time| t.gateway.gateway.session_idle = time),
     ),

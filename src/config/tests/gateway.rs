@@ -56,6 +56,7 @@ fn every_key_of_a_gateway_arrives() {
   max_body: 4KiB
   max_sessions: 7
   session_idle: 1h
+  input_timeout: 7m
   public_url: https://a.b/c/
   allowed_origins: [HTTPS://A.b]
   allowed_hosts: [\"Gateway:4000\"]
@@ -121,6 +122,7 @@ fn every_key_of_a_gateway_arrives() {
         max_body: 4096,
         max_sessions: 7,
         session_idle: Duration::from_secs(3600),
+        input_timeout: Duration::from_secs(420),
         public_url: Some("https://a.b/c".to_owned()),
         allowed_origins: own(&["https://a.b"]),
         allowed_hosts: own(&["gateway:4000"]),

@@ -1,5 +1,6 @@
 //! What all servers offer at one moment; immutable.
 
+use crate::mcp::mirrored::Mirrored;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(crate) struct Snapshot {
     owners: HashMap<String, usize>,
     templates: Vec<Template>,
     servers: Vec<Standing>,
+    mirrored: Arc<Mirrored>,
 }
 
 /// One server, and what it offers.
@@ -122,7 +124,14 @@ impl Snapshot {
             snapshot.servers.push(Standing::of(source, tools));
         }
         snapshot.add_aliases(sources);
+        let objects = snapshot.tools.iter().map(|tool| &tool.object);
+        snapshot.mirrored = Arc::new(Mirrored::of(objects));
         snapshot
+    }
+
+    /// The parameters of its tools that clients mirror into headers.
+    pub(crate) fn mirrored(&self) -> &Arc<Mirrored> {
+        &self.mirrored
     }
 
     /// The tools that are there and allowed, in the order of the configuration and of each server.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::bridge::{Delivery, DeliveryKind, Mailbox, Refusal};
@@ -113,6 +114,16 @@ impl Line {
             State::Open => {}
         }
         self.link.send(message, address);
+    }
+
+    /// Its calls wait for the client, or for the server again.
+    pub(super) fn hold(&self, until: Option<Instant>) {
+        self.link.hold(until);
+    }
+
+    /// The client's only request was answered.
+    pub(super) fn answered(&self) {
+        self.link.answered();
     }
 
     /// The server has granted a subscription, or ended one.

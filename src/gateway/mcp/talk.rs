@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::line::{ASK_BITS, Line};
 use super::lines::Lines;
 use super::{answers, passage};
-use crate::bridge::{Delivery, DeliveryKind, Mailbox};
+use crate::bridge::{Delivery, DeliveryKind, Mailbox, Visit};
 use crate::gateway::access::Access;
 use crate::gateway::catalogue::Snapshot;
 use crate::gateway::core::Core;
@@ -29,6 +30,8 @@ pub(super) struct Talk {
     core: Arc<Core>,
     access: Arc<Access>,
     outlet: Arc<Mailbox>,
+    /// It is one request of a stateless client.
+    visit: Option<Visit>,
     hello: OnceLock<Hello>,
     lines: Mutex<Lines>,
     /// Cancelled when the session ends, before its calls are.
@@ -52,13 +55,19 @@ struct Hello {
 }
 
 impl Talk {
-    pub(super) fn new(core: Arc<Core>, access: Access, outlet: Arc<Mailbox>) -> Talk {
+    pub(super) fn new(
+        core: Arc<Core>,
+        access: Access,
+        outlet: Arc<Mailbox>,
+        visit: Option<Visit>,
+    ) -> Talk {
         core.metrics.sessions.inc();
         Talk {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             core,
             access: Arc::new(access),
             outlet,
+            visit,
             hello: OnceLock::new(),
             lines: Mutex::default(),
             over: CancellationToken::new(),
@@ -298,11 +307,12 @@ impl Talk {
         let place = Place {
             asks_above: number << ASK_BITS,
             headers: self.access.headers_for(there.name()),
+            visit: self.visit.clone(),
         };
-        let asked = self
-            .hello
-            .get()
-            .filter(|hello| hello.capabilities.any() || there.wants_handshake(&place));
+        let asked = self.hello.get().filter(|hello| {
+            (hello.capabilities.any() && !there.greets_itself(&place))
+                || there.wants_handshake(&place)
+        });
         // Its own end must not close what the client hears from the others.
         let link = there.open(passage::to(&self.outlet, number), &place);
         match asked {
@@ -361,6 +371,14 @@ impl Conversation for Talk {
                 }
             }
         }
+    }
+
+    fn hold(&self, until: Option<Instant>) {
+        self.each_line(|line| line.hold(until));
+    }
+
+    fn answered(&self) {
+        self.each_line(Line::answered);
     }
 
     fn version(&self) -> Option<&str> {

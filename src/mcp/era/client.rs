@@ -34,6 +34,16 @@ fn is_of_the_request(name: &[u8]) -> bool {
 /// The text of a modern `request` for a legacy server.
 #[must_use]
 pub fn request(request: &Message) -> Bytes {
+    let envelope = request.envelope();
+    if let Some(span) = envelope.params
+        && (envelope.input_responses.is_some() || envelope.request_state.is_some())
+        && let Some(kept) = retain_members(span.of(request.text()), |name| {
+            !matches!(name, b"inputResponses" | b"requestState")
+        })
+        && let Ok(without) = Message::parse(spliced(request.text(), span, &kept))
+    {
+        return self::request(&without);
+    }
     let (Some(span), Some(meta)) = (
         request.envelope().meta,
         request.part(request.envelope().meta),
@@ -282,6 +292,48 @@ pub fn discovered(result: &[u8]) -> Bytes {
     }
     text.push(b'}');
     completed(&text, Freshness::Stale).unwrap_or(text).into()
+}
+
+/// The notification `message` as one of the stream that the request `id` opened.
+#[must_use]
+pub fn stamped(message: &Message, id: &[u8]) -> Body {
+    let envelope = message.envelope();
+    let stamp = [b"\"", key::SUBSCRIPTION.as_bytes(), b"\":", id].concat();
+    let is_object = |span: Span| span.of(message.text()).first() == Some(&b'{');
+    if let Some(span) = envelope.subscription_id {
+        return message.replacing(span, id);
+    }
+    if let Some(meta) = envelope.meta.filter(|span| is_object(*span)) {
+        return message.editing(&mut [with_first(message, meta, &stamp)].each_ref().map(edit));
+    }
+    let stamp = [b"\"_meta\":{", stamp.as_slice(), b"}"].concat();
+    if let Some(params) = envelope.params.filter(|span| is_object(*span)) {
+        return message.editing(&mut [with_first(message, params, &stamp)].each_ref().map(edit));
+    }
+    let params = [b",\"params\":{", stamp.as_slice(), b"}"].concat();
+    let Some(method) = envelope.method else {
+        return message.text().clone().into();
+    };
+    let span = method.behind();
+    message.editing(&mut [Edit {
+        span,
+        with: &params,
+    }])
+}
+
+/// The object at `span` with one more member, its first.
+fn with_first(message: &Message, span: Span, member: &[u8]) -> (Span, Vec<u8>) {
+    let object = span.of(message.text());
+    let comma: &[u8] = if members(object).is_empty() {
+        b""
+    } else {
+        b","
+    };
+    (span, [b"{", member, comma, &object[1..]].concat())
+}
+
+fn edit((span, with): &(Span, Vec<u8>)) -> Edit<'_> {
+    Edit { span: *span, with }
 }
 
 /// The JSON list of the revisions in which a bridge serves a legacy server, the newest first.

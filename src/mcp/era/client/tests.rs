@@ -16,6 +16,10 @@ fn a_request_loses_what_the_protocol_says_of_it_and_keeps_the_rest() {
             r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"_meta":{}}}"#,
         ),
         (
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"inputResponses":{"a":{}},"name":"x","_meta":{"io.modelcontextprotocol/protocolVersion":"v"},"requestState":"s"}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"name":"x","_meta":{}}}"#,
+        ),
+        (
             r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#,
         ),
@@ -106,4 +110,34 @@ fn a_handshake_tells_what_can_be_discovered() {
     let result = br#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true},"tasks":{}},"serverInfo":{"name":"s","version":"1.0"},"instructions":"\ud800","_meta":{"v":1.0},"x":1e400}"#;
     let want = r#"{"resultType":"complete","ttlMs":0,"cacheScope":"private","supportedVersions":["2026-07-28","2025-11-25","2025-06-18","2025-03-26","2024-11-05"],"_meta":{"v":1.0,"io.modelcontextprotocol/serverInfo":{"name":"s","version":"1.0"}},"capabilities":{"tools":{"listChanged":true}},"instructions":"\ud800","x":1e400}"#;
     assert_eq!(discovered(result), want);
+}
+
+#[test]
+fn a_notification_carries_the_request_that_it_belongs_to() {
+    const KEY: &str = "io.modelcontextprotocol/subscriptionId";
+    for (given, want) in [
+        (
+            r#"{"jsonrpc":"2.0","method":"m"}"#,
+            format!(r#"{{"jsonrpc":"2.0","method":"m","params":{{"_meta":{{"{KEY}":"a"}}}}}}"#),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","method":"m","params":{"uri":"x:","n":1.0}}"#,
+            format!(
+                r#"{{"jsonrpc":"2.0","method":"m","params":{{"_meta":{{"{KEY}":"a"}},"uri":"x:","n":1.0}}}}"#
+            ),
+        ),
+        (
+            r#"{"params":{"_meta":{"v":1}},"method":"m","jsonrpc":"2.0"}"#,
+            format!(
+                r#"{{"params":{{"_meta":{{"{KEY}":"a","v":1}}}},"method":"m","jsonrpc":"2.0"}}"#
+            ),
+        ),
+        (
+            r#"{"params":{"_meta":{"io.modelcontextprotocol/subscriptionId":7}},"method":"m","jsonrpc":"2.0"}"#,
+            format!(r#"{{"params":{{"_meta":{{"{KEY}":"a"}}}},"method":"m","jsonrpc":"2.0"}}"#),
+        ),
+    ] {
+        let message = Message::parse(Bytes::from_static(given.as_bytes())).unwrap();
+        assert_eq!(text(stamped(&message, b"\"a\"")), want);
+    }
 }

@@ -23,6 +23,9 @@ use crate::jsonrpc::Body;
 
 /// Silence after which a comment is sent.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a client waits before it resumes a stream: little beside the time that events are kept, and much for one that
+/// would come again and again.
+const RETRY: Duration = Duration::from_secs(1);
 /// Bytes after which what is gathered goes out.
 const ENOUGH: usize = 64 * 1024;
 /// Pieces from this size on are not copied.
@@ -41,7 +44,7 @@ impl Frames {
     pub(crate) fn message(&mut self, id: Option<&dyn fmt::Display>, body: &Body) {
         self.write("event: message\n");
         if let Some(id) = id {
-            self.id(id);
+            self.field("id", id);
         }
         self.write("data: ");
         for piece in body.pieces() {
@@ -50,10 +53,11 @@ impl Frames {
         self.write("\n\n");
     }
 
-    /// An event with an id and an empty `data` line, from which a client can resume (MCP 2025-11-25, Transports §
-    /// Sending Messages to the Server, 6).
+    /// An event with an id and an empty `data` line, from which a client can resume, and the time after which it should
+    /// (MCP 2025-11-25, Transports § Sending Messages to the Server, 6).
     pub(crate) fn priming(&mut self, id: &dyn fmt::Display) {
-        self.id(id);
+        self.field("id", id);
+        self.field("retry", &RETRY.as_millis());
         self.write("data: \n\n");
     }
 
@@ -103,11 +107,12 @@ impl Frames {
         Some(piece)
     }
 
-    fn id(&mut self, id: &dyn fmt::Display) {
+    fn field(&mut self, name: &str, value: &dyn fmt::Display) {
         use std::io::Write as _;
 
         let before = self.tail.len();
-        writeln!((&mut self.tail).writer(), "id: {id}").expect("memory takes all that is written");
+        writeln!((&mut self.tail).writer(), "{name}: {value}")
+            .expect("memory takes all that is written");
         self.bytes += self.tail.len() - before;
     }
 
@@ -276,7 +281,7 @@ mod tests {
             "event: endpoint\ndata: /messages?session_id=1\n\n\
              event: message\ndata: {\"a\":\"\u{2028}\\n\"}\n\n\
              event: message\nid: p1-2\ndata: {\"a\":  1}\n\n\
-             id: p1-0\ndata: \n\n: keep-alive\n\n"
+             id: p1-0\nretry: 1000\ndata: \n\n: keep-alive\n\n"
         );
         assert_eq!(pieces, 1);
     }

@@ -16,6 +16,7 @@ use crate::harness::Daemon;
 mod aggregate;
 mod clients;
 mod codex;
+mod conformance;
 mod everything;
 mod fetch;
 mod filesystem;

@@ -163,6 +163,7 @@ async fn an_answer_is_json_unless_something_comes_before_it() {
         );
         if first.data.is_empty() {
             assert!(first.id.is_some());
+            assert_eq!(first.retry.as_deref(), Some("1000"));
             first = events.next().await;
         }
         assert_eq!(first.json()["params"]["progressToken"], "p");

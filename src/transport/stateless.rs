@@ -146,7 +146,7 @@ impl Stateless {
         }
         let message = match self.backend.era() {
             Some(Era::Modern) => message.clone(),
-            _ => legacy(message),
+            _ => era::client::request(message.clone()),
         };
         let visit = self.visit(headers, None, Purpose::Look);
         let nobody = nobody(self);
@@ -223,7 +223,7 @@ impl Stateless {
             Purpose::Look
         };
         let mode = Mode::Translated(Freshness::of(&message.method()));
-        let outgoing = legacy(&message);
+        let outgoing = era::client::request(message.clone());
         if !claims.declared.any() {
             let exchange = self.start(&headers, &message, &claims, purpose, mode)?;
             if let Some(level) = claims.level {
@@ -383,12 +383,6 @@ fn nobody(host: &Stateless) -> Arc<Mailbox> {
     let nobody = Mailbox::new(host.backend.budget());
     nobody.close();
     nobody
-}
-
-/// A message of a modern client for a legacy server.
-fn legacy(message: &Message) -> Message {
-    let text = era::client::request(message);
-    Message::parse(text).expect("it was well formed before, and lost whole members only")
 }
 
 /// The `initialize` that is said on a client's behalf.

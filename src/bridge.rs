@@ -2,10 +2,11 @@
 //!
 //! [`Bridge`] is the handle that everybody holds. A [`Session`] sends a client's messages to the task that owns its
 //! instance (`actor`); there the multiplexer (`mux`, pure) maps them onto the server's pipe and the server's lines back
-//! into [`Mailbox`]es. `state`, `liveness`, `handshake` and `outbox` are the actor's pure parts; `pool` decides which
-//! instance a session gets.
+//! into [`Mailbox`]es. `state`, `liveness`, `discovery`, `handshake` and `outbox` are the actor's pure parts; `pool` decides
+//! which instance a session gets.
 
 mod actor;
+mod discovery;
 mod handshake;
 mod instance;
 mod liveness;
@@ -40,6 +41,7 @@ pub use state::{Death, LastExit, Phase, Status};
 use crate::backoff::Jitter;
 use crate::config;
 use crate::jsonrpc::{ErrorObject, Message, array_elements, code, member, string_value};
+use crate::mcp::Era;
 use crate::metrics::BridgeMetrics;
 use crate::process::{Spawner, Spec};
 use actor::{Actor, Role, tend};
@@ -127,7 +129,6 @@ impl Bridge {
             restarts: 0,
             halt: Halt::No,
         });
-        let pool = Arc::new(Pool::new(site.clone(), orders_seen.clone()));
         let (commands, receiver) =
             mpsc::channel(settings.limits.max_sessions.saturating_add(MAX_COMMANDS));
         let queued = Arc::<Queued>::default();
@@ -137,6 +138,8 @@ impl Bridge {
             status.cure.clone_from(&settings.unavailable);
         }
         let (status, status_seen) = watch::channel(status);
+        let pool = Pool::new(site.clone(), orders_seen.clone(), status_seen.clone());
+        let pool = Arc::new(pool);
         let make = {
             let (site, pool, queued) = (site.clone(), pool.clone(), queued.clone());
             move || {
@@ -180,6 +183,18 @@ impl Bridge {
     /// What its shared instance is doing.
     pub fn status(&self) -> Status {
         self.0.status.borrow().clone()
+    }
+
+    /// Which era its server speaks: the configured one, or what the last server that was ready spoke; `None` as long as
+    /// none was.
+    pub fn era(&self) -> Option<Era> {
+        let pinned = self.0.orders.borrow().settings.era;
+        pinned.or_else(|| self.0.status.borrow().era)
+    }
+
+    /// The JSON array of the revisions that its server speaks, if that is a modern one.
+    pub fn supported_versions(&self) -> Option<Bytes> {
+        self.0.status.borrow().supported_versions.clone()
     }
 
     /// To wait for a change of [`Bridge::status`].

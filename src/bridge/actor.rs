@@ -8,6 +8,7 @@
 mod admission;
 mod generation;
 mod halt;
+mod opening;
 mod output;
 mod report;
 #[cfg(test)]
@@ -38,9 +39,11 @@ use super::start_gate::StartPermit;
 use super::state::{Phase, Status};
 use crate::backoff::Backoff;
 use crate::config::{self, Secret};
+use crate::mcp::Era;
 use crate::metrics::{Dropped, StateLabel};
 use crate::process::{Child, Exit, Process, SpawnError};
 use generation::Generation;
+use opening::Probing;
 
 /// Bytes of one read after which other tasks get their turn.
 const FLOOD: usize = 16 * 1024;
@@ -65,6 +68,8 @@ pub(crate) enum Role {
         _slot: Slot,
         /// What its server gets beside the variables of all.
         env: Vec<(OsString, Secret)>,
+        /// The era of the bridge's other servers.
+        known: Option<Era>,
     },
 }
 
@@ -83,6 +88,7 @@ pub(crate) struct Actor {
     facts: HashMap<SessionKey, Arc<Facts>>,
     waiting: VecDeque<Waiter>,
     handshake: Option<Handshake>,
+    probing: Probing,
     backoff: Backoff,
     life: Life,
     draining: Option<Instant>,
@@ -176,6 +182,7 @@ impl Actor {
             facts: HashMap::new(),
             waiting: VecDeque::new(),
             handshake: None,
+            probing: Probing::Unknown,
             backoff: Backoff::new(site.jitter.clone()),
             life: Life::Down(None),
             draining: None,

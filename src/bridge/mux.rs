@@ -11,6 +11,7 @@ mod changes;
 mod client;
 mod doubt;
 mod generations;
+mod modern;
 mod server;
 mod subscriptions;
 #[cfg(test)]
@@ -25,13 +26,16 @@ use super::mailbox::{Delivery, DeliveryKind, Refusal};
 use super::outbox::Outbox;
 use crate::config;
 use crate::jsonrpc::{ErrorObject, Message, RequestId};
+use crate::mcp::era::server::Introduction;
 use crate::mcp::{ClientCapabilities, Level, Request};
 use crate::metrics::{BridgeMetrics, MethodLabel, Outcome};
 use tracing::field::Empty;
 use tracing::{Span, debug, debug_span};
 
 use changes::{Lists, Untold};
+use client::Verdict;
 use doubt::Doubt;
+use modern::{Dialect, Modern};
 pub(crate) use subscriptions::{MAX_URI, Subscriptions};
 
 /// Requests of one session that may be in flight, so that one session can't use up the bridge's.
@@ -118,6 +122,8 @@ pub(crate) enum Incoming {
 /// Requests that the bridge makes on its own behalf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OwnRequest {
+    /// `server/discover`, to learn what the server is.
+    Discover,
     /// `initialize` of a shared instance.
     Initialize,
     /// `ping`, to hear whether the server lives.
@@ -149,6 +155,8 @@ pub(crate) struct Mux<A> {
     changes_due: Option<Instant>,
     /// The last server is gone and the next one is not ready: there is nobody to be told anything.
     between_generations: bool,
+    /// What there is to know of the server, if it is a modern one.
+    modern: Option<Modern>,
 }
 
 /// A request of a client that the server has not answered.
@@ -160,6 +168,9 @@ struct Call<A> {
     address: A,
     request: Request,
     label: MethodLabel,
+    dialect: Dialect,
+    /// The least severe log lines that a modern server was asked for.
+    logs: Option<Level>,
     then: Then,
     position: u64,
     started: Instant,
@@ -183,10 +194,16 @@ enum Then {
 #[derive(Debug)]
 struct Seat<A> {
     outlet: A,
+    /// Its `initialize` was answered here.
+    initialized: bool,
     capabilities: ClientCapabilities,
+    /// What a modern server is told of it.
+    introduction: Option<Box<Introduction>>,
     level: Option<Level>,
     in_flight: HashMap<RequestId, u64, foldhash::fast::RandomState>,
     asks: BTreeMap<u64, Ask<A>>,
+    /// What it was asked about its own calls, by the ids of both.
+    questions: BTreeMap<u64, u64>,
     next_ask: u64,
     untold: Untold,
     last_answer: Option<Instant>,
@@ -224,6 +241,7 @@ impl<A: Clone> Mux<A> {
             changed: Lists::default(),
             changes_due: None,
             between_generations: false,
+            modern: None,
         }
     }
 
@@ -241,10 +259,13 @@ impl<A: Clone> Mux<A> {
             session,
             Seat {
                 outlet,
+                initialized: false,
                 capabilities: ClientCapabilities::default(),
+                introduction: None,
                 level: None,
                 in_flight: HashMap::default(),
                 asks: BTreeMap::new(),
+                questions: BTreeMap::new(),
                 next_ask: part.asks_above + 1,
                 untold: Untold::default(),
                 last_answer: None,
@@ -257,14 +278,24 @@ impl<A: Clone> Mux<A> {
         self.seats.keys().copied()
     }
 
-    /// Requests of clients that the server has not answered.
+    /// Requests of clients that the server has not answered and is to answer by itself.
     pub(crate) fn in_flight(&self) -> usize {
-        self.calls.len()
+        if self.modern.is_none() {
+            return self.calls.len();
+        }
+        self.calls.values().filter(|call| !call.is_stream()).count()
+    }
+
+    /// Whether everything that one session says is for its server alone, and the other way round.
+    fn is_private(&self) -> bool {
+        self.service == Service::Dedicated && self.modern.is_none()
     }
 
     /// When [`Mux::tick`] has something to do.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
-        [self.nearest, self.changes_due].into_iter().flatten().min()
+        let feed = self.modern.as_ref().and_then(Modern::due);
+        let due = [self.nearest, self.changes_due, feed];
+        due.into_iter().flatten().min()
     }
 
     /// A new id for the server; never used twice, over all generations.
@@ -332,16 +363,24 @@ impl<A: Clone> Mux<A> {
         if self.changes_due.is_some_and(|due| due <= now) {
             self.send_changes(now, out);
         }
+        self.tick_feed(now, out);
     }
 
     /// What `call` would have meant is not to be known: nobody waits for its answer any more.
     fn gave_up(&mut self, k: u64, call: &Call<A>, now: Instant, out: &mut Output<A>) {
-        if self.service == Service::Dedicated {
+        if self.is_private() {
             return;
         }
-        self.doubt
-            .arises(k, call.session, call.request.may_ask(), now);
+        // A modern server asks nothing, and logs nothing where it was not asked to.
+        if self.modern.is_none() || call.logs.is_some() && call.is_at_server() {
+            self.doubt
+                .arises(k, call.session, call.request.may_ask(), now);
+        }
         match &call.then {
+            Then::Subscribed(uri) if self.modern.is_some() => {
+                let _last = self.subscriptions.given_up(call.session, uri, k);
+                self.feed_later(now);
+            }
             Then::Subscribed(uri) if self.subscriptions.given_up(call.session, uri, k) => {
                 self.tell_uri("resources/unsubscribe", uri, out);
             }
@@ -372,6 +411,7 @@ impl<A: Clone> Mux<A> {
         now: Instant,
         out: &mut Output<A>,
     ) {
+        self.withdraw(&call, "its call is over", out);
         self.ended(&call, outcome, now);
         out.deliver(
             &call.address,
@@ -427,7 +467,7 @@ pub(crate) struct Waiting<A> {
 
 /// `initialize` is never cancelled.
 fn cancel_at_server<A>(k: u64, call: &Call<A>, reason: &str, out: &mut Output<A>) {
-    if call.request == Request::Initialize {
+    if call.request == Request::Initialize || !call.is_at_server() {
         return;
     }
     let text = format!(

@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
+use crate::mcp::Era;
 use crate::process::Exit;
 
 /// The phases of SUPERVISION's state machine.
@@ -101,8 +104,12 @@ pub struct Status {
     pub next_start: Option<Instant>,
     /// Why it is unavailable, and the cure.
     pub cure: Option<String>,
-    /// `serverInfo.name` and `.version` of the last initialize result.
+    /// `serverInfo.name` and `.version` of the last initialize or discover result.
     pub server: Option<(String, String)>,
+    /// The era of the last server that was ready.
+    pub era: Option<Era>,
+    /// The JSON array of the revisions that it speaks, if that is a modern one.
+    pub supported_versions: Option<Bytes>,
 }
 
 impl Status {
@@ -133,6 +140,8 @@ impl Status {
             next_start: None,
             cure: None,
             server: None,
+            era: None,
+            supported_versions: None,
         }
     }
 }

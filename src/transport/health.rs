@@ -131,6 +131,8 @@ mod tests {
             next_start: Some(now + Duration::from_millis(200)),
             cure: None,
             server: None,
+            era: None,
+            supported_versions: None,
         };
         assert_eq!(
             describe("db", &status, now).to_string(),

@@ -14,7 +14,7 @@ pub use input::{InputRequest, InputRequired, MAX_REQUESTS};
 
 use super::{MODERN, key};
 use crate::jsonrpc::{
-    Message, Span, code, member, member_cuts, members, retain_members, single_line, string_value,
+    Message, Span, code, member, member_cuts, members, one_line, retain_members, string_value,
 };
 use crate::mcp::Level;
 
@@ -268,13 +268,6 @@ fn without_tasks_extension(capabilities: &[u8]) -> Option<Vec<u8>> {
     let fewer = retain_members(place.of(capabilities), |name| name != TASKS)?;
     let (before, behind) = (&capabilities[..place.start()], &capabilities[place.end()..]);
     Some([before, &fewer, behind].concat())
-}
-
-/// A copy that stands on one line.
-fn one_line(text: &[u8]) -> Bytes {
-    let mut text = text.to_vec();
-    single_line(&mut text);
-    text.into()
 }
 
 #[cfg(test)]

@@ -221,10 +221,13 @@ impl Stateless {
         let method = message.method();
         let may_ask = Request::of(&method).may_ask();
         let principal = self.backend.principal(&headers);
-        let envelope = message.envelope();
-        if may_ask && envelope.request_state.is_some() {
-            let bound = Bound::of(&message, principal);
-            return self.go_on(&message, &bound).await;
+        if may_ask {
+            // Checked although what nobody has asked for is ignored.
+            let responses = parking::responses(&message)?;
+            if message.envelope().request_state.is_some() {
+                let bound = Bound::of(&message, principal);
+                return self.go_on(&message, &bound, responses).await;
+            }
         }
         let purpose = if may_ask {
             Purpose::Call
@@ -262,8 +265,13 @@ impl Stateless {
     }
 
     /// A retry with what the server has asked for.
-    async fn go_on(self: &Arc<Self>, message: &Message, bound: &Bound) -> Result<Response, Reject> {
-        match self.parking.claim(message, bound)? {
+    async fn go_on(
+        self: &Arc<Self>,
+        message: &Message,
+        bound: &Bound,
+        responses: &[u8],
+    ) -> Result<Response, Reject> {
+        match self.parking.claim(message, bound, responses)? {
             Claim::Resumed { ongoing, record } => {
                 let exchange = Exchange::resume(self.clone(), *ongoing, Named::of(message), record);
                 Ok(exchange.respond().await.into_response())

@@ -125,6 +125,8 @@ pub(crate) struct Queued {
     pub(crate) beats: AtomicU64,
     /// Changes of the server's tools, new servers among them.
     pub(crate) tool_lists: AtomicU64,
+    /// A dedicated instance has lost its server: nobody new is to be sent there.
+    pub(crate) is_ending: AtomicBool,
 }
 
 /// How to reach the task that owns an instance. The task ends when all handles are gone.
@@ -132,6 +134,13 @@ pub(crate) struct Queued {
 pub(crate) struct Instance {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) queued: Arc<Queued>,
+}
+
+impl Instance {
+    /// Whether it has no server any more and gets none.
+    pub(crate) fn is_over(&self) -> bool {
+        self.commands.is_closed() || self.queued.is_ending.load(Ordering::Acquire)
+    }
 }
 
 /// Why a command did not reach the task.

@@ -50,7 +50,7 @@ struct Spare {
 
 impl Spare {
     fn is_fit(&self, restarts: u64) -> bool {
-        self.restarts == restarts && !self.instance.commands.is_closed()
+        self.restarts == restarts && !self.instance.is_over()
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) mod proc;
 pub(crate) mod raw;
 mod selftest;
 pub(crate) mod sse;
+pub(crate) mod stateless;
 pub(crate) mod streamable;
 
 pub(crate) use behind::Behind;
@@ -30,6 +31,7 @@ pub(crate) use fake::Fake;
 pub(crate) use http::{Connection, Request};
 pub(crate) use raw::Raw;
 pub(crate) use sse::Sse;
+pub(crate) use stateless::Stateless;
 pub(crate) use streamable::{Reply, Streamable};
 
 /// How long a test waits for anything: far longer than it takes on a busy machine, so reaching it is a failure.

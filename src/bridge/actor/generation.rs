@@ -1,6 +1,7 @@
 //! One run of a server's process, from spawn to its last line.
 
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::unix::pipe;
@@ -366,6 +367,9 @@ impl Actor {
         };
         self.handshake = None;
         let dedicated = matches!(self.role, Role::Dedicated { .. });
+        if dedicated {
+            self.queued.is_ending.store(true, Ordering::Release);
+        }
         let goes_on = !dedicated && self.draining.is_none() && self.restarts_after(up.exit);
         let verdict = goes_on.then(|| self.backoff.failed(productive));
         let delay = verdict.map(Verdict::delay);

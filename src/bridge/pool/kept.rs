@@ -51,7 +51,7 @@ impl Kept {
         self.class == Some(class)
             && !self.stained
             && self.restarts == restarts
-            && !self.instance.commands.is_closed()
+            && !self.instance.is_over()
     }
 }
 
@@ -88,7 +88,7 @@ impl Pool {
         let mut shelf = self.shelf();
         shelf
             .kept
-            .retain(|kept| !kept.is_idle() || !kept.instance.commands.is_closed());
+            .retain(|kept| !kept.is_idle() || !kept.instance.is_over());
         let fit = |kept: &&mut Kept| reuse && kept.is_fit(class, restarts);
         let free = |kept: &&mut Kept| purpose != Purpose::Call || kept.calls == 0;
         let found = shelf.kept.iter_mut().filter(fit).find(free);

@@ -306,6 +306,17 @@ impl Bridge {
         Session::new(self.clone(), Some(transport), outlet, part, Some(visit))
     }
 
+    /// Whether its server is one that is told once what its client can be asked, and is not failing: others share an instance,
+    /// or are refused there.
+    fn keeps_instances(&self) -> bool {
+        let status = self.0.status.borrow();
+        let fails = matches!(
+            status.phase,
+            Phase::Unavailable | Phase::Quarantined | Phase::Stopping | Phase::Stopped
+        );
+        status.era == Some(Era::Legacy) && !fails
+    }
+
     /// Ends an instance that is kept for stateless clients and idle, so that its place gets free; false when there is none.
     pub fn evict_idle(&self) -> bool {
         self.0.pool.evict_idle()

@@ -196,7 +196,7 @@ impl Session {
             _ if visit.purpose == Purpose::Meet => true,
             Isolation::Shared => true,
             Isolation::Session => false,
-            Isolation::Auto => !visit.declared().any(),
+            Isolation::Auto => !visit.declared().any() || !self.bridge.keeps_instances(),
         };
         if shared {
             return self.join(self.bridge.0.shared.clone(), false, None);

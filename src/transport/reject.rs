@@ -179,6 +179,11 @@ impl Reject {
             Reject::Shedding(_) => Refused::Shedding,
             Reject::Sessions => Refused::Sessions,
             Reject::Draining => Refused::Draining,
+            Reject::Stateless { error, .. } => match error.code {
+                code::OVERLOADED => Refused::Sessions,
+                code::SHUTTING_DOWN => Refused::Draining,
+                _ => Refused::Malformed,
+            },
             _ => Refused::Malformed,
         }
     }
@@ -189,6 +194,9 @@ impl Reject {
             Reject::Shedding(_) => Some(Duration::from_secs(5)),
             Reject::Sessions => Some(Duration::from_secs(10)),
             Reject::Draining => Some(Duration::from_secs(5)),
+            Reject::Stateless { status, .. } if *status == StatusCode::SERVICE_UNAVAILABLE => {
+                Some(Duration::from_secs(5))
+            }
             _ => None,
         }
     }

@@ -21,7 +21,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::backend::{Backend, Conversation};
+use super::backend::Backend;
 use super::messages::{Messages, no_batches};
 use super::{Reject, reject};
 use crate::bridge::{Mailbox, Purpose, Visit};
@@ -29,7 +29,7 @@ use crate::jsonrpc::{Kind, Message};
 use crate::mcp::era::client::{Answer, Freshness};
 use crate::mcp::era::{self, Era};
 use crate::mcp::{Level, Request};
-use claims::{Claims, invalid, mismatch, no_method};
+use claims::{Claims, busy, invalid, mismatch, no_method};
 use exchange::{Exchange, Mode, Named, Start};
 use parking::{Bound, Claim, Parking};
 
@@ -110,12 +110,10 @@ impl Stateless {
             return Err(no_method(&message));
         }
         if self.backend.is_draining() {
-            return Err(Reject::Draining);
+            return Err(busy(message.id(), &Reject::Draining));
         }
         if self.backend.budget().is_spent() {
-            return Err(Reject::Shedding(
-                message.id().map(crate::jsonrpc::RequestId::new),
-            ));
+            return Err(busy(message.id(), &Reject::Shedding(None)));
         }
         let method = message.method();
         if method == "tools/call" {
@@ -195,15 +193,9 @@ impl Stateless {
         claims: Claims,
     ) -> Result<Response, Reject> {
         let listens = message.method() == "subscriptions/listen";
-        let visit = self.visit(&headers, Some(&claims), Purpose::Look);
-        let exchange = self.start(&headers, visit, |conversation| Start {
-            conversation,
-            mode: Mode::Untouched,
-            named: Named::of(&message),
-            bound: Bound::of(&message, self.backend.principal(&headers)),
-            declared: claims.declared,
-        })?;
-        drop(headers);
+        let exchange = self.start(&headers, &message, &claims, Purpose::Look, Mode::Untouched)?;
+        // The head shares the connection's read buffer; a long call must not hold it.
+        drop((headers, claims));
         exchange.send(message);
         if listens {
             return Ok(exchange.listen().await);
@@ -218,14 +210,13 @@ impl Stateless {
         message: Message,
         claims: Claims,
     ) -> Result<Response, Reject> {
-        let method = message.method();
-        let may_ask = Request::of(&method).may_ask();
-        let principal = self.backend.principal(&headers);
+        let may_ask = Request::of(&message.method()).may_ask();
         if may_ask {
             // Checked although what nobody has asked for is ignored.
             let responses = parking::responses(&message)?;
             if message.envelope().request_state.is_some() {
-                let bound = Bound::of(&message, principal);
+                let bound = Bound::of(&message, self.backend.principal(&headers));
+                drop((headers, claims));
                 return self.go_on(&message, &bound, responses).await;
             }
         }
@@ -234,19 +225,21 @@ impl Stateless {
         } else {
             Purpose::Look
         };
-        let mode = Mode::Translated(Freshness::of(&method));
+        let mode = Mode::Translated(Freshness::of(&message.method()));
         let outgoing = legacy(&message);
-        let mut again = claims.declared.any();
+        if !claims.declared.any() {
+            let exchange = self.start(&headers, &message, &claims, purpose, mode)?;
+            if let Some(level) = claims.level {
+                exchange.set_level(level);
+            }
+            drop((headers, message, claims));
+            exchange.send(outgoing);
+            return Ok(exchange.respond().await.into_response());
+        }
+        let mut again = true;
         loop {
-            let visit = self.visit(&headers, Some(&claims), purpose);
-            let exchange = self.start(&headers, visit, |conversation| Start {
-                conversation,
-                mode,
-                named: Named::of(&message),
-                bound: Bound::of(&message, principal),
-                declared: claims.declared,
-            })?;
-            if self.backend.greets() && claims.declared.any() {
+            let exchange = self.start(&headers, &message, &claims, purpose, mode)?;
+            if self.backend.greets() {
                 exchange.greet(&claims);
             }
             if let Some(level) = claims.level {
@@ -296,19 +289,31 @@ impl Stateless {
     fn start(
         self: &Arc<Self>,
         headers: &HeaderMap,
-        visit: Visit,
-        start: impl FnOnce(Box<dyn Conversation>) -> Start,
+        message: &Message,
+        claims: &Claims,
+        purpose: Purpose,
+        mode: Mode,
     ) -> Result<Exchange, Reject> {
-        let place = self.place()?;
-        let conversation = self.backend.visit(&nobody(self), headers, visit)?;
-        Ok(Exchange::begin(self.clone(), place, start(conversation)))
+        let place = self.place(message)?;
+        let visit = self.visit(headers, Some(claims), purpose);
+        // A client that can be asked nothing never comes back with an answer.
+        let waits = purpose == Purpose::Call && claims.declared.any();
+        let bound = waits.then(|| Bound::of(message, visit.principal));
+        let start = Start {
+            conversation: self.backend.visit(&nobody(self), headers, visit)?,
+            mode,
+            named: Named::of(message),
+            bound,
+            declared: claims.declared,
+        };
+        Ok(Exchange::begin(self.clone(), place, start))
     }
 
     /// Counts a request until dropped; as many as sessions may be under way.
-    fn place(self: &Arc<Self>) -> Result<Open, Reject> {
+    fn place(self: &Arc<Self>, message: &Message) -> Result<Open, Reject> {
         let open = Open(self.clone());
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.backend.max_sessions() {
-            return Err(Reject::Sessions);
+            return Err(busy(message.id(), &Reject::Sessions));
         }
         Ok(open)
     }
@@ -330,7 +335,7 @@ impl Stateless {
         headers: &HeaderMap,
         message: &Message,
     ) -> Result<Response, Reject> {
-        let _place = self.place()?;
+        let _place = self.place(message)?;
         let id = message.id().unwrap_or(b"null");
         let visit = self.visit(headers, None, Purpose::Meet);
         let conversation = self.backend.visit(&nobody(self), headers, visit)?;

@@ -19,6 +19,7 @@ mod gateway_models;
 mod gateway_readme;
 mod gateway_remote;
 mod gateway_responses;
+mod gateway_stateless;
 mod harness;
 mod health;
 mod http_guards;

@@ -174,6 +174,15 @@ pub(super) fn reject(status: StatusCode, id: Option<&[u8]>, error: ErrorObject) 
     }
 }
 
+/// The same rejection for a request that has an id: it can be sent again later.
+pub(super) fn busy(id: Option<&[u8]>, why: &Reject) -> Reject {
+    reject(
+        StatusCode::SERVICE_UNAVAILABLE,
+        id,
+        ErrorObject::new(why.code(), why.to_string()),
+    )
+}
+
 /// Headers and body that differ, or a header that is missing.
 pub(super) fn mismatch(id: Option<&[u8]>, text: &str) -> Reject {
     bad(id, ErrorObject::new(code::HEADER_MISMATCH, text))

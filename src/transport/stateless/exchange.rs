@@ -58,7 +58,7 @@ pub(super) struct Start {
     pub(super) conversation: Box<dyn Conversation>,
     pub(super) mode: Mode,
     pub(super) named: Named,
-    pub(super) bound: Bound,
+    pub(super) bound: Option<Bound>,
     pub(super) declared: ClientCapabilities,
 }
 

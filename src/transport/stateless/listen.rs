@@ -115,7 +115,7 @@ pub(super) async fn serve(
             "params.notifications is an object that says what to listen to",
         ));
     };
-    let place = host.place()?;
+    let place = host.place(message)?;
     let outlet = Mailbox::new(host.backend.budget());
     let visit = host.visit(headers, Some(&claims), Purpose::Look);
     let conversation = host.backend.visit(&outlet, headers, visit)?;

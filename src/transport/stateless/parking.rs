@@ -117,7 +117,8 @@ pub(super) struct Ongoing {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) mode: Mode,
     pub(super) named: Named,
-    pub(super) bound: Bound,
+    /// What its continuation is bound to; without it has none.
+    pub(super) bound: Option<Bound>,
     pub(super) declared: ClientCapabilities,
     pub(super) asks: Vec<Ask>,
     pub(super) _place: Open,
@@ -216,7 +217,7 @@ impl Parking {
         let answers = Principal::of(responses);
         let mut lot = self.lot();
         match lot.get(&state) {
-            Some(Place::Waiting { ongoing, .. }) if ongoing.bound == *bound => {}
+            Some(Place::Waiting { ongoing, .. }) if ongoing.bound.as_ref() == Some(bound) => {}
             Some(Place::Used {
                 bound: used,
                 answers: before,
@@ -316,11 +317,14 @@ impl Parking {
             let Some(Place::Waiting { ongoing, .. }) = lot.remove(&state) else {
                 continue;
             };
+            let Some(bound) = ongoing.bound.clone() else {
+                continue;
+            };
             let (record, outcome) = watch::channel(None);
             lot.insert(
                 state,
                 Place::Used {
-                    bound: ongoing.bound.clone(),
+                    bound,
                     answers: None,
                     outcome,
                     until: None,

@@ -29,10 +29,9 @@ pub struct Session {
     key: SessionKey,
     transport: Option<Transport>,
     facts: Arc<Facts>,
-    /// A single request of a stateless client.
-    visit: Option<Visit>,
     link: OnceLock<Link>,
-    attaching: Mutex<()>,
+    /// Held while the instance is chosen; the visit, if it is one, is of no use after that.
+    attaching: Mutex<Option<Visit>>,
 }
 
 /// The instance that serves the session; chosen with the first message.
@@ -70,9 +69,8 @@ impl Session {
                     .map(|_| ClientCapabilities::STATELESS)
                     .unwrap_or_default(),
             ),
-            visit,
             link: OnceLock::new(),
-            attaching: Mutex::default(),
+            attaching: Mutex::new(visit),
         }
     }
 
@@ -145,22 +143,23 @@ impl Session {
             return Ok(link);
         }
         // Of two first messages at the same time one attaches and the other waits for it, some microseconds.
-        let _attaching = self
+        let mut attaching = self
             .attaching
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(link) = self.link.get() {
             return Ok(link);
         }
-        let link = self.attach(message)?;
+        let link = match &*attaching {
+            Some(visit) => self.attach_visit(visit)?,
+            None => self.attach(message)?,
+        };
+        *attaching = None;
         Ok(self.link.get_or_init(|| link))
     }
 
     /// Chooses the instance by the bridge's isolation and what the client's `initialize` declares.
     fn attach(&self, message: &Message) -> Result<Link, Box<Turned>> {
-        if let Some(visit) = &self.visit {
-            return self.attach_visit(visit);
-        }
         let initialize = Request::of(&message.method()) == Request::Initialize;
         let env = &self.facts.part.env;
         let dedicated = !env.is_empty()

@@ -157,7 +157,8 @@ impl Stateless {
     }
 
     async fn check_mirrored(&self, headers: &HeaderMap, message: &Message) -> Result<(), Reject> {
-        let Some(mirrored) = self.backend.mirrored().await else {
+        let mirrored = self.backend.mirrored().get().await;
+        let Some(mirrored) = mirrored.filter(|mirrored| !mirrored.is_empty()) else {
             return Ok(());
         };
         let envelope = message.envelope();

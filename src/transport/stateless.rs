@@ -212,10 +212,14 @@ impl Stateless {
         claims: Claims,
     ) -> Result<Response, Reject> {
         let may_ask = Request::of(&message.method()).may_ask();
-        if may_ask && message.envelope().request_state.is_some() {
-            let bound = Bound::of(&message, self.backend.principal(&headers));
-            drop((headers, claims));
-            return self.go_on(&message, &bound).await;
+        if may_ask {
+            // Checked although what nobody has asked for is ignored.
+            let responses = parking::responses(&message)?;
+            if message.envelope().request_state.is_some() {
+                let bound = Bound::of(&message, self.backend.principal(&headers));
+                drop((headers, claims));
+                return self.go_on(&message, &bound, responses).await;
+            }
         }
         let purpose = if may_ask {
             Purpose::Call
@@ -255,8 +259,13 @@ impl Stateless {
     }
 
     /// A retry with what the server has asked for.
-    async fn go_on(self: &Arc<Self>, message: &Message, bound: &Bound) -> Result<Response, Reject> {
-        match self.parking.claim(message, bound)? {
+    async fn go_on(
+        self: &Arc<Self>,
+        message: &Message,
+        bound: &Bound,
+        responses: &[u8],
+    ) -> Result<Response, Reject> {
+        match self.parking.claim(message, bound, responses)? {
             Claim::Resumed { ongoing, record } => {
                 let exchange = Exchange::resume(self.clone(), *ongoing, Named::of(message), record);
                 Ok(exchange.respond().await.into_response())

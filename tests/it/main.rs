@@ -48,6 +48,7 @@ mod stateless;
 mod stateless_input;
 mod stateless_instances;
 mod stateless_listen;
+mod stateless_modern;
 mod stop;
 mod streamable;
 mod subscriptions;

@@ -92,7 +92,8 @@ async function call(name, args = {}, options) {
 
 const results = [];
 const start = performance.now();
-await client.connect(transport());
+const connection = transport();
+await client.connect(connection);
 const initialize_ms = performance.now() - start;
 for (const one of JSON.parse(steps)) {
   results.push(await step(one).catch((error) => ({ exception: String(error) })));
@@ -102,5 +103,7 @@ const initialized = {
   capabilities: client.getServerCapabilities(),
   instructions: client.getInstructions(),
 };
+// this SDK closes no session of its own accord
+await connection.terminateSession?.();
 await client.close();
 console.log(JSON.stringify([{ initialized, initialize_ms, results, events, notifications, logs, asked }]));

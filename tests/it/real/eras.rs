@@ -18,6 +18,7 @@ use crate::harness::Daemon;
 use play::{Client, LEGACY, MODERN, Part};
 use servers::{FEATURES, Server};
 
+mod gateway;
 mod heard;
 mod play;
 mod rmcp;

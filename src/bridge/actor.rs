@@ -8,6 +8,7 @@
 mod admission;
 mod generation;
 mod halt;
+mod opening;
 mod output;
 mod report;
 #[cfg(test)]
@@ -38,9 +39,11 @@ use super::start_gate::StartPermit;
 use super::state::{Phase, Status};
 use crate::backoff::Backoff;
 use crate::config::{self, Secret};
+use crate::mcp::Era;
 use crate::metrics::{Dropped, StateLabel};
 use crate::process::{Child, Exit, Process, SpawnError};
 use generation::Generation;
+use opening::Probing;
 
 /// Bytes of one read after which other tasks get their turn.
 const FLOOD: usize = 16 * 1024;
@@ -67,6 +70,8 @@ pub(crate) enum Role {
         env: Vec<(OsString, Secret)>,
         /// With it, it is not one session's but serves those that its pool sends, and is initialised by the bridge.
         hello: Option<Box<Hello>>,
+        /// The era of the bridge's other servers.
+        known: Option<Era>,
     },
 }
 
@@ -85,6 +90,7 @@ pub(crate) struct Actor {
     facts: HashMap<SessionKey, Arc<Facts>>,
     waiting: VecDeque<Waiter>,
     handshake: Option<Handshake>,
+    probing: Probing,
     backoff: Backoff,
     life: Life,
     draining: Option<Instant>,
@@ -178,6 +184,7 @@ impl Actor {
             facts: HashMap::new(),
             waiting: VecDeque::new(),
             handshake: None,
+            probing: Probing::Unknown,
             backoff: Backoff::new(site.jitter.clone()),
             life: Life::Down(None),
             draining: None,

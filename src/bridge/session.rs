@@ -14,7 +14,7 @@ use super::visit::{Purpose, Visit};
 use super::{Bridge, Transport};
 use crate::config::Isolation;
 use crate::jsonrpc::{ErrorObject, Kind, Message, code};
-use crate::mcp::{ClientCapabilities, Request};
+use crate::mcp::{ClientCapabilities, Era, Request};
 use crate::metrics::Refused;
 
 /// A session ends when its client does, which may take a while.
@@ -162,17 +162,22 @@ impl Session {
     fn attach(&self, message: &Message) -> Result<Link, Box<Turned>> {
         let initialize = Request::of(&message.method()) == Request::Initialize;
         let env = &self.facts.part.env;
+        let modern = self.bridge.era() == Some(Era::Modern);
+        // It belongs to no session.
+        let stateless = modern && message.envelope().meta_version.is_some();
         let dedicated = !env.is_empty()
             || self.transport.is_some()
                 && match self.bridge.settings().isolation {
                     Isolation::Shared => false,
-                    Isolation::Session => true,
+                    Isolation::Session => !stateless,
+                    // What a modern server asks belongs to its call, whoever else is there.
+                    Isolation::Auto if modern => false,
                     Isolation::Auto => {
                         let params = message.part(message.envelope().params).unwrap_or_default();
                         initialize && ClientCapabilities::declared(params).any()
                     }
                 };
-        if dedicated && !initialize {
+        if dedicated && !initialize && !stateless {
             let error = ErrorObject::new(code::INVALID_REQUEST, "send initialize first");
             return Err(Turned::away(Refusal::Invalid, Refused::Malformed, error));
         }

@@ -16,6 +16,7 @@ use tracing::info;
 
 use super::{Entry, Supervisor};
 use crate::config::Secret;
+use crate::mcp::Era;
 use crate::metrics::{self, Metrics};
 use crate::transport::{Guard, Reject, health};
 
@@ -209,6 +210,7 @@ fn describe(entry: &Entry) -> Value {
             .server
             .map(|(name, version)| json!({ "name": name, "version": version }))
     );
+    facts["era"] = json!(status.era.map(Era::label));
     facts["sessions"] = json!(entry.endpoint.sessions());
     facts["tools"] = json!(entry.bridge.tools());
     facts["instances"] = json!(instances);

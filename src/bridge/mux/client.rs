@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::modern::{Dialect, NEVER};
 use super::{
     Call, LONGEST_REQUEST, MAX_IN_FLIGHT_PER_SESSION, MAX_URI, Mux, Output, Service, SessionKey,
     Then, cancel_at_server, over, shown,
@@ -14,9 +15,11 @@ use crate::mcp::{ClientCapabilities, ClientNotification, Level, Request};
 use crate::metrics::{Dropped, MethodLabel, Outcome, Refused};
 
 /// What routing decides about a request.
-enum Verdict {
+pub(super) enum Verdict {
     /// It goes to the server; with the log level that the server is to be told instead of the client's own.
     Forward(Then, Option<Level>),
+    /// It is answered when the bridge's own stream has been acknowledged with this URI.
+    Await(Arc<str>),
     /// The bridge answers `{}`.
     AnswerHere,
     /// The bridge answers with an error.
@@ -24,7 +27,7 @@ enum Verdict {
 }
 
 impl Verdict {
-    fn invalid(code: i32, text: impl Into<String>) -> Verdict {
+    pub(super) fn invalid(code: i32, text: impl Into<String>) -> Verdict {
         Verdict::Refuse(Refusal::Invalid, ErrorObject::new(code, text))
     }
 }
@@ -46,8 +49,11 @@ impl<A: Clone> Mux<A> {
         let request = Request::of(&method);
         let label = MethodLabel::of(&method);
         let span = self.span(session, &method);
-        let (then, level) = match self.judge(session, id, request, &method, message) {
-            Verdict::Forward(then, level) => (then, level),
+        let stateless = self.is_stateless(session, message);
+        let verdict = self.judge(session, id, request, &method, message, stateless);
+        let (then, level, awaits) = match verdict {
+            Verdict::Forward(then, level) => (then, level, false),
+            Verdict::Await(uri) => (Then::Subscribed(uri), None, true),
             Verdict::AnswerHere => {
                 let text = [
                     br#"{"jsonrpc":"2.0","id":"#.as_slice(),
@@ -57,6 +63,9 @@ impl<A: Clone> Mux<A> {
                 .concat();
                 if let Some(seat) = self.seats.get_mut(&session) {
                     seat.last_answer = Some(now);
+                }
+                if request == Request::Unsubscribe {
+                    self.feed_later(now);
                 }
                 over(&span, Outcome::Ok, Duration::ZERO);
                 self.metrics
@@ -94,8 +103,23 @@ impl<A: Clone> Mux<A> {
             count += 1;
         }
         let position = out.outbox.position();
-        out.outbox.message(message, &mut edits[..count]);
-        let deadline = now + self.settings.timing.request_timeout;
+        let mut dialect = Dialect::Same;
+        if awaits {
+            dialect = Dialect::Awaiting;
+        } else if self.modern.is_some() && !stateless {
+            dialect = self.write_translated_request(k, session, request, message, out);
+        } else {
+            out.outbox.message(message, &mut edits[..count]);
+            if stateless && request == Request::Listen {
+                dialect = Dialect::Stream;
+            }
+        }
+        let time = match dialect {
+            Dialect::Stream => NEVER,
+            _ => self.settings.timing.request_timeout,
+        };
+        let deadline = now + time;
+        let logs = self.logs_wanted(session, message, stateless);
         self.nearest = Some(
             self.nearest
                 .map_or(deadline, |nearest| nearest.min(deadline)),
@@ -114,6 +138,8 @@ impl<A: Clone> Mux<A> {
             address,
             request,
             label,
+            dialect,
+            logs,
             then,
             position,
             started: now,
@@ -123,6 +149,9 @@ impl<A: Clone> Mux<A> {
             span,
         };
         self.calls.insert(k, call);
+        if awaits {
+            self.feed(now, out);
+        }
     }
 
     fn judge(
@@ -132,17 +161,21 @@ impl<A: Clone> Mux<A> {
         request: Request,
         method: &str,
         message: &Message,
+        stateless: bool,
     ) -> Verdict {
         let Some(seat) = self.seats.get(&session) else {
             return Verdict::invalid(code::INVALID_REQUEST, "the session is over");
         };
+        if stateless && self.modern.is_none() && self.service != Service::Dedicated {
+            return self.server_changed();
+        }
         if seat.in_flight.contains_key(id) {
             return Verdict::invalid(
                 code::INVALID_REQUEST,
                 "a request with this id is in flight already",
             );
         }
-        if request == Request::Ping {
+        if request == Request::Ping && !stateless {
             return Verdict::AnswerHere;
         }
         if seat.in_flight.len() >= MAX_IN_FLIGHT_PER_SESSION {
@@ -154,7 +187,9 @@ impl<A: Clone> Mux<A> {
                 ErrorObject::new(code::OVERLOADED, text),
             );
         }
-        if self.calls.len() >= self.settings.limits.max_in_flight {
+        let limit = self.settings.limits.max_in_flight;
+        let counts = !(stateless && request == Request::Listen);
+        if counts && self.calls.len() >= limit && self.in_flight() >= limit {
             self.metrics.refused(Refused::InFlight);
             let text = format!(
                 "bridge {} has {} requests in flight already",
@@ -176,7 +211,14 @@ impl<A: Clone> Mux<A> {
                 return Verdict::invalid(code::INVALID_PARAMS, text);
             }
         }
-        match (request, self.service) {
+        let service = match &self.modern {
+            None => self.service,
+            Some(_) => match self.judge_modern(session, stateless, request, message) {
+                Some(verdict) => return verdict,
+                None => Service::Shared { asks: false },
+            },
+        };
+        match (request, service) {
             (Request::Initialize, Service::Dedicated) => Verdict::Forward(Then::Initialized, None),
             (_, Service::Dedicated) => Verdict::Forward(Then::Nothing, None),
             (Request::Initialize, _) => {
@@ -282,9 +324,18 @@ impl<A: Clone> Mux<A> {
                 return None;
             }
         };
+        let params = message.part(message.envelope().params).unwrap_or_default();
+        let introduction = match self.introduction(params) {
+            Ok(introduction) => introduction,
+            Err(error) => {
+                out.refuse(address, id, Refusal::Invalid, &error);
+                return None;
+            }
+        };
         let (answer, agreed) = handshake.answer(id, &offered);
         if let Some(seat) = self.seats.get_mut(&session) {
-            let params = message.part(message.envelope().params).unwrap_or_default();
+            seat.initialized = true;
+            seat.introduction = introduction;
             seat.capabilities = ClientCapabilities::declared(params);
             seat.last_answer = Some(now);
         }
@@ -310,7 +361,7 @@ impl<A: Clone> Mux<A> {
         let Some(seat) = self.seats.get(&session) else {
             return;
         };
-        let shared = self.service != Service::Dedicated;
+        let shared = !self.is_private();
         let method = message.method();
         match ClientNotification::of(&method) {
             ClientNotification::Initialized | ClientNotification::RootsChanged if shared => {}
@@ -360,14 +411,11 @@ impl<A: Clone> Mux<A> {
             self.calls.insert(k, call);
             return;
         }
-        let mut digits = [0; 20];
-        out.outbox.message(
-            message,
-            &mut [Edit {
-                span,
-                with: decimal(k, &mut digits),
-            }],
-        );
+        if call.is_at_server() {
+            let mut digits = [0; 20];
+            let with = decimal(k, &mut digits);
+            out.outbox.message(message, &mut [Edit { span, with }]);
+        }
         self.gave_up(k, &call, now, out);
         let error = ErrorObject::new(code::INVALID_REQUEST, "request cancelled by the client");
         self.end_with(
@@ -381,14 +429,22 @@ impl<A: Clone> Mux<A> {
     }
 
     /// The answer of `session` to a request of the server: passed on once, and only from the session that was asked.
-    pub(crate) fn answer(&mut self, session: SessionKey, message: &Message, out: &mut Output<A>) {
+    pub(crate) fn answer(
+        &mut self,
+        session: SessionKey,
+        message: &Message,
+        now: Instant,
+        out: &mut Output<A>,
+    ) {
         let minted = message.id().and_then(RequestId::integer);
-        let ask = self
-            .seats
-            .get_mut(&session)
-            .zip(minted)
-            .and_then(|(seat, minted)| seat.asks.remove(&minted));
+        let mut seat = self.seats.get_mut(&session).zip(minted);
+        let ask = (seat.as_mut()).and_then(|(seat, minted)| seat.asks.remove(minted));
         let (Some(ask), Some(span)) = (ask, message.envelope().id) else {
+            if let Some((seat, minted)) = seat
+                && let Some(k) = seat.questions.remove(&minted)
+            {
+                return self.answer_question(session, k, minted, message, now, out);
+            }
             return self.metrics.dropped(Dropped::UnknownAnswer);
         };
         self.asks.remove(&ask.server_id);
@@ -437,7 +493,13 @@ impl<A: Clone> Mux<A> {
                 .line(&[&gone.response(Some(ask.server_id.as_bytes()))]);
         }
         let given_up = self.subscriptions.close(session);
-        if self.between_generations || self.service == Service::Dedicated {
+        if self.between_generations || self.is_private() {
+            return;
+        }
+        if self.modern.is_some() {
+            if !given_up.is_empty() {
+                self.feed_later(now);
+            }
             return;
         }
         for uri in given_up {

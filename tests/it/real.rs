@@ -17,6 +17,7 @@ mod aggregate;
 mod clients;
 mod codex;
 mod conformance;
+mod eras;
 mod everything;
 mod fetch;
 mod filesystem;

@@ -42,6 +42,7 @@ mod reload;
 mod restart_calls;
 mod resumption;
 mod smoke;
+mod sockets;
 mod stop;
 mod streamable;
 mod subscriptions;

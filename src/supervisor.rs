@@ -311,8 +311,8 @@ impl Supervisor {
 
     /// Ends everything: listeners, calls in flight, streams, servers (SUPERVISION §6).
     async fn stop(mut self) -> u8 {
-        self.manager.stopping();
         let drain = self.config.drain;
+        self.manager.stopping(drain + LADDER + LAST_WORDS);
         info!(?drain, "stopping: calls in flight may finish");
         if let Some(front) = &mut self.gateway {
             front.gateway.drain();

@@ -398,7 +398,7 @@ fn a_credential_of_the_service_manager_is_not_exposed() {
             (variable, directory.path().to_str().unwrap()),
         ];
         let loaded = Config::load(&file, &environment.into_iter().collect()).unwrap();
-        assert_eq!(loaded.warnings.iter().count(), exposed, "{variable}");
+        assert_eq!(loaded.warnings.len(), exposed, "{variable}");
     }
 }
 

@@ -36,6 +36,7 @@ mod night;
 mod notify;
 mod orphans;
 mod passage;
+mod pid_one;
 mod progress;
 mod real;
 mod reload;

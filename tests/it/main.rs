@@ -38,6 +38,7 @@ mod orphans;
 mod passage;
 mod pid_one;
 mod progress;
+mod proxy;
 mod real;
 mod reload;
 mod restart_calls;

@@ -43,6 +43,7 @@ mod real;
 mod reload;
 mod restart_calls;
 mod resumption;
+mod shipped;
 mod smoke;
 mod sockets;
 mod stop;

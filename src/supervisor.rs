@@ -8,6 +8,7 @@ mod admin;
 mod ports;
 mod reload;
 mod service_manager;
+mod sockets;
 mod summary;
 
 use std::io;
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use ports::BindError;
+pub use sockets::{SocketError, Sockets};
 pub use summary::Row;
 
 use crate::backoff::Jitter;
@@ -104,12 +106,13 @@ struct Front {
 }
 
 impl Supervisor {
-    /// Binds every port and starts every server. Needs a runtime.
+    /// Binds every port that isn't among the `sockets` and starts every server. Needs a runtime.
     ///
     /// # Errors
     /// [`StartError`]; nothing was started then.
     pub fn start(
         config: Config,
+        sockets: Sockets,
         shutdown: Shutdown,
         metrics: Arc<Metrics>,
     ) -> Result<Supervisor, StartError> {
@@ -118,7 +121,7 @@ impl Supervisor {
             config.max_connections_per_ip,
             metrics.process().clone(),
         );
-        let ports = Ports::new(connections);
+        let ports = Ports::new(connections, sockets);
         let mut failures = Vec::new();
         let mut bind = |name: &str, listen: &config::Listen| {
             ports
@@ -186,8 +189,18 @@ impl Supervisor {
             let port = supervisor.ports.open(listener, router, None, "gateway");
             supervisor.gateway = Some(Front { gateway, port });
         }
+        supervisor.warn_of_idle_sockets();
         supervisor.publish();
         Ok(supervisor)
+    }
+
+    fn warn_of_idle_sockets(&self) {
+        let config = &self.config;
+        let bridges = config.bridges.iter().map(|it| (&*it.name, it.listen));
+        let admin = config.admin.iter().map(|it| ("admin", it.listen));
+        let gateway = config.gateway.iter().map(|it| ("gateway", it.listen));
+        self.ports
+            .warn_of_idle_sockets(bridges.chain(admin).chain(gateway));
     }
 
     fn build(
@@ -298,8 +311,8 @@ impl Supervisor {
 
     /// Ends everything: listeners, calls in flight, streams, servers (SUPERVISION §6).
     async fn stop(mut self) -> u8 {
-        self.manager.stopping();
         let drain = self.config.drain;
+        self.manager.stopping(drain + LADDER + LAST_WORDS);
         info!(?drain, "stopping: calls in flight may finish");
         if let Some(front) = &mut self.gateway {
             front.gateway.drain();

@@ -11,7 +11,7 @@ use super::{LogArguments, RunArguments, ServeArguments, output, status};
 use crate::config::{self, Config, Environment, Listen, Loaded, Problems};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-use crate::supervisor::{StartError, Supervisor};
+use crate::supervisor::{Sockets, StartError, Supervisor};
 use crate::telemetry::{self, Level, Log, LogFormat};
 
 /// Serves what a file configures.
@@ -56,6 +56,11 @@ fn daemon(
     log: LogArguments,
     ports_file: Option<PathBuf>,
 ) -> ExitCode {
+    // First, because they are known by number only.
+    let sockets = match Sockets::inherited() {
+        Ok(sockets) => sockets,
+        Err(error) => return fail(&format!("failed to {error}"), status::UNAVAILABLE),
+    };
     // Before anything else: a signal without a handler would be lost (as PID 1) or end us without order.
     let shutdown = match Shutdown::on_signals() {
         Ok(shutdown) => shutdown,
@@ -91,7 +96,7 @@ fn daemon(
     for warning in warnings {
         warn!("{warning}");
     }
-    let started = runtime.block_on(async { Supervisor::start(config, shutdown, metrics) });
+    let started = runtime.block_on(async { Supervisor::start(config, sockets, shutdown, metrics) });
     let supervisor = match started {
         Ok(supervisor) => supervisor,
         Err(error @ StartError::Bind(_)) => return fail(&error.to_string(), status::UNAVAILABLE),

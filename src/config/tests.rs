@@ -381,6 +381,30 @@ admin: { port: 5, host: 0.0.0.0 }";
 }
 
 #[test]
+fn a_credential_of_the_service_manager_is_not_exposed() {
+    let directory = TempDir::new().unwrap();
+    let key = directory.path().join("key");
+    fs::write(&key, "k").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o440)).unwrap();
+    let file = directory.path().join("bridges.yaml");
+    // any other file with this mode is said to be exposed
+    for (variable, exposed) in [("CREDENTIALS_DIRECTORY", 0), ("KEYS", 1)] {
+        let keys = format!("['file:${{{variable}}}/key']");
+        fs::write(
+            &file,
+            format!("bridges: {{ a: {{ port: 1, command: cat, api_keys: {keys} }} }}"),
+        )
+        .unwrap();
+        let environment = [
+            ("PATH", "/usr/bin:/bin"),
+            (variable, directory.path().to_str().unwrap()),
+        ];
+        let loaded = Config::load(&file, &environment.into_iter().collect()).unwrap();
+        assert_eq!(loaded.warnings.len(), exposed, "{variable}");
+    }
+}
+
+#[test]
 fn secrets_are_in_no_debug_output() {
     let bridge = bridge(
         "api_keys: [\"${TOKEN}\"]\nargs: [\"${TOKEN}\"]\nenv: { A: \"${TOKEN}\" }\ninherit_env: true",

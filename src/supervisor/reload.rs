@@ -85,6 +85,7 @@ impl Supervisor {
         }
         changes += usize::from(self.change_gateway(&old, config.gateway));
         self.retry_ports(Port::wanted_soon);
+        self.warn_of_idle_sockets();
         self.publish();
         changes
     }

@@ -107,6 +107,8 @@ impl Daemon {
             .arg("--ports-file")
             .arg(dir.path().join("ports.json"))
             .args(launch.args)
+            // where its admin socket goes
+            .env("RUNTIME_DIRECTORY", dir.path())
             .envs(launch.env)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

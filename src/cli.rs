@@ -1,11 +1,16 @@
 //! The command line.
 
+mod admin;
 mod call;
 mod check;
 mod client;
+mod clock;
 pub mod demo_server;
+mod logs;
 mod output;
+mod restart;
 mod serve;
+mod show;
 mod start_table;
 mod target;
 mod tools;
@@ -21,6 +26,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::parse_duration;
 use crate::telemetry::LogFormat;
+use admin::AdminArguments;
 use target::TargetArguments;
 
 /// The exit statuses of sysexits.h that scripts and unit files rely on.
@@ -94,11 +100,32 @@ enum Command {
         after_help = "Examples:\n  mcp-bridged call demo add '{\"a\": 1, \"b\": 2}'\n  mcp-bridged call --json http://127.0.0.1:48001/mcp current_time"
     )]
     Call(CallArguments),
+    /// Show what runs: states, processes, sessions, calls, last exits
+    ///
+    /// Ends with 0 when every bridge that should run does, with 1 when one doesn't, with 69 when no daemon answers.
+    #[command(
+        after_help = "Examples:\n  mcp-bridged status\n  mcp-bridged status --watch\n  mcp-bridged status --json | jq '.bridges[] | select(.state != \"ready\")'"
+    )]
+    Status(StatusArguments),
+    /// Show what servers wrote to stderr and what happened to them
+    ///
+    /// The daemon keeps the last 2000 lines or 256 KiB of each bridge, whatever its log level.
+    #[command(after_help = "Examples:\n  mcp-bridged logs postgres -n 20\n  mcp-bridged logs -f")]
+    Logs(LogsArguments),
+    /// Drain bridges and start their servers anew
+    ///
+    /// Waits until each server is ready. Ends with 1 when one can't be started, and says its last words.
+    Restart(RestartArguments),
+    /// Have the daemon read its configuration again
+    ///
+    /// Prints what changed, and waits until servers that start are ready. Ends with 78 when the file has errors, and prints
+    /// them; nothing is changed then. SIGHUP does the same and tells the log.
+    Reload(ReloadArguments),
     /// Be a small MCP server on stdin and stdout, to have something to serve
     DemoServer,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct ConfigArgument {
     /// The configuration [default: ./bridges.yaml, else /etc/mcp-bridged/bridges.yaml]
     #[arg(short, long, value_name = "FILE")]
@@ -106,6 +133,11 @@ struct ConfigArgument {
 }
 
 impl ConfigArgument {
+    /// Whether nobody named a file.
+    fn is_default(&self) -> bool {
+        self.config.is_none()
+    }
+
     fn path(self) -> PathBuf {
         let local = PathBuf::from("bridges.yaml");
         let installed = PathBuf::from("/etc/mcp-bridged/bridges.yaml");
@@ -195,6 +227,65 @@ struct CallArguments {
     timeout: Duration,
 }
 
+#[derive(Debug, Args)]
+struct StatusArguments {
+    #[command(flatten)]
+    admin: AdminArguments,
+    /// Refresh it, every two seconds unless another time is given
+    #[arg(short, long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s", require_equals = true, value_parser = time)]
+    watch: Option<Duration>,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct LogsArguments {
+    /// A bridge, or `gateway` [default: everything]
+    bridge: Option<String>,
+    /// How many of the last lines
+    #[arg(short = 'n', long, default_value_t = 100)]
+    lines: u32,
+    /// Go on with what is written from now on
+    #[arg(short, long)]
+    follow: bool,
+    /// Print a JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: AdminArguments,
+}
+
+#[derive(Debug, Args)]
+struct RestartArguments {
+    /// Their names or aliases
+    #[arg(required = true, value_name = "BRIDGE")]
+    bridges: Vec<String>,
+    /// Don't wait until they are ready
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to wait for each, draining included
+    #[arg(long, value_name = "TIME", default_value = "90s", value_parser = time)]
+    timeout: Duration,
+    #[command(flatten)]
+    admin: AdminArguments,
+}
+
+#[derive(Debug, Args)]
+struct ReloadArguments {
+    /// Don't wait until servers that start are ready
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to wait for each, draining included
+    #[arg(long, value_name = "TIME", default_value = "90s", value_parser = time)]
+    timeout: Duration,
+    /// Print the outcome as JSON, and wait for nothing
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: AdminArguments,
+}
+
 fn time(text: &str) -> Result<Duration, String> {
     parse_duration(text)
         .filter(|time| !time.is_zero())
@@ -225,6 +316,10 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::check(arguments),
         Command::Tools(arguments) => tools::tools(arguments),
         Command::Call(arguments) => call::call(arguments),
+        Command::Status(arguments) => show::show(arguments),
+        Command::Logs(arguments) => logs::logs(arguments),
+        Command::Restart(arguments) => restart::restart(arguments),
+        Command::Reload(arguments) => restart::reload(arguments),
         Command::DemoServer => match demo_server::run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -11,7 +11,7 @@ use super::{ConfigArgument, output, status};
 use crate::config::{Bridge, Config, Environment, Secret};
 
 /// Where the key comes from that no one else may see in a list of processes.
-const KEY_VARIABLE: &str = "MCP_BRIDGED_KEY";
+pub(super) const KEY_VARIABLE: &str = "MCP_BRIDGED_KEY";
 
 #[derive(Debug, Args)]
 pub(super) struct TargetArguments {

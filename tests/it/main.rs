@@ -34,6 +34,7 @@ mod limits_http;
 mod logging;
 mod night;
 mod notify;
+mod operator;
 mod orphans;
 mod passage;
 mod progress;

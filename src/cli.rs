@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod clock;
 pub mod demo_server;
+mod import;
 mod logs;
 mod output;
 mod restart;
@@ -121,6 +122,14 @@ enum Command {
     /// Prints what changed, and waits until servers that start are ready. Ends with 78 when the file has errors, and prints
     /// them; nothing is changed then. SIGHUP does the same and tells the log.
     Reload(ReloadArguments),
+    /// Make a bridges.yaml of what other programs call their MCP servers
+    ///
+    /// Reads `mcpServers` of Claude and others, `servers` of VS Code, `mcp_servers` of LiteLLM, and command lines of supergateway,
+    /// and prints the file. References to variables stay references. What has no counterpart is said on stderr.
+    #[command(
+        after_help = "Examples:\n  mcp-bridged import ~/.claude.json > bridges.yaml && mcp-bridged check\n  mcp-bridged import --supergateway 'npx -y supergateway --stdio \"uvx mcp-server-git\" --port 8000'"
+    )]
+    Import(ImportArguments),
     /// Be a small MCP server on stdin and stdout, to have something to serve
     DemoServer,
 }
@@ -286,6 +295,19 @@ struct ReloadArguments {
     admin: AdminArguments,
 }
 
+#[derive(Debug, Args)]
+struct ImportArguments {
+    /// A file of one of these programs; `-` is stdin
+    #[arg(value_name = "FILE", required_unless_present = "supergateway")]
+    files: Vec<PathBuf>,
+    /// A command line that runs supergateway, as one argument
+    #[arg(long, value_name = "COMMAND LINE")]
+    supergateway: Vec<String>,
+    /// The port of the first bridge; the others get those after it
+    #[arg(long, value_name = "PORT", default_value_t = 48010)]
+    first_port: u16,
+}
+
 fn time(text: &str) -> Result<Duration, String> {
     parse_duration(text)
         .filter(|time| !time.is_zero())
@@ -320,6 +342,7 @@ pub fn main() -> ExitCode {
         Command::Logs(arguments) => logs::logs(arguments),
         Command::Restart(arguments) => restart::restart(arguments),
         Command::Reload(arguments) => restart::reload(arguments),
+        Command::Import(arguments) => import::import(arguments),
         Command::DemoServer => match demo_server::run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

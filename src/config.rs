@@ -47,6 +47,7 @@ pub use secret::Secret;
 pub use socket::{AdminSocket, SocketMode, admin_sockets};
 pub use tools::ToolFilter;
 pub(crate) use units::parse_duration;
+pub(crate) use yaml::as_json as yaml_as_json;
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]

@@ -24,6 +24,7 @@ mod health;
 mod http_guards;
 mod http_sight;
 mod ids;
+mod importing;
 mod initialize;
 mod isolation;
 mod isolation_life;

@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod clock;
 pub mod demo_server;
+mod export;
 mod import;
 mod logs;
 mod output;
@@ -28,6 +29,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::parse_duration;
 use crate::telemetry::LogFormat;
 use admin::AdminArguments;
+use export::{ClientProgram, ExportTransport};
 use target::TargetArguments;
 
 /// The exit statuses of sysexits.h that scripts and unit files rely on.
@@ -130,6 +132,14 @@ enum Command {
         after_help = "Examples:\n  mcp-bridged import ~/.claude.json > bridges.yaml && mcp-bridged check\n  mcp-bridged import --supergateway 'npx -y supergateway --stdio \"uvx mcp-server-git\" --port 8000'"
     )]
     Import(ImportArguments),
+    /// Print what a client's own configuration has to say to use the bridges
+    ///
+    /// Addresses are those that a client can use: `public_url` where it is set, this machine for a bridge that listens
+    /// everywhere, unless --host names it. Keys stand there by the name of their variable, never by their value.
+    #[command(
+        after_help = "Examples:\n  mcp-bridged export --client litellm\n  mcp-bridged export --client codex gateway >> ~/.codex/config.toml\n  mcp-bridged export --client vscode --host mcp.example.org postgres > .vscode/mcp.json"
+    )]
+    Export(ExportArguments),
     /// Be a small MCP server on stdin and stdout, to have something to serve
     DemoServer,
 }
@@ -308,6 +318,23 @@ struct ImportArguments {
     first_port: u16,
 }
 
+#[derive(Debug, Args)]
+struct ExportArguments {
+    /// For whom
+    #[arg(long, value_enum)]
+    client: ClientProgram,
+    /// Names or aliases, or `gateway` [default: all]
+    bridges: Vec<String>,
+    /// The name under which clients reach this machine, for bridges that listen on all addresses
+    #[arg(long)]
+    host: Option<String>,
+    /// The transport to use [default: sse for LiteLLM, else http]
+    #[arg(long, value_enum)]
+    transport: Option<ExportTransport>,
+    #[command(flatten)]
+    admin: AdminArguments,
+}
+
 fn time(text: &str) -> Result<Duration, String> {
     parse_duration(text)
         .filter(|time| !time.is_zero())
@@ -343,6 +370,7 @@ pub fn main() -> ExitCode {
         Command::Restart(arguments) => restart::restart(arguments),
         Command::Reload(arguments) => restart::reload(arguments),
         Command::Import(arguments) => import::import(arguments),
+        Command::Export(arguments) => export::export(arguments),
         Command::DemoServer => match demo_server::run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -81,6 +81,11 @@ pub(super) struct Answer {
 }
 
 impl AdminArguments {
+    /// The configuration that is meant.
+    pub(super) fn file(&self) -> PathBuf {
+        self.config.clone().path()
+    }
+
     /// Finds the daemon.
     pub(super) fn find(&self) -> Result<Admin, AdminError> {
         let environment = Environment::of_process();

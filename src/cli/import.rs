@@ -21,6 +21,8 @@ use serde_json::Value;
 use super::{ImportArguments, output, status};
 use crate::config::yaml_as_json;
 use entry::Entry;
+pub(super) use reference::as_variable;
+pub(super) use write::text as yaml_text;
 
 /// What one source gave.
 #[derive(Debug, Default)]

@@ -17,6 +17,7 @@ mod aggregate;
 mod clients;
 mod codex;
 mod everything;
+mod exported;
 mod fetch;
 mod filesystem;
 mod gateway;

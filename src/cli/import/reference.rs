@@ -110,7 +110,7 @@ pub(super) fn required(text: &str) -> Vec<&str> {
 }
 
 /// `perplexity-key` as `PERPLEXITY_KEY`.
-fn as_variable(id: &str) -> String {
+pub(in crate::cli) fn as_variable(id: &str) -> String {
     let plain = |c: char| match c.is_ascii_alphanumeric() {
         true => c.to_ascii_uppercase(),
         false => '_',

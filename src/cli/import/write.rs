@@ -235,7 +235,7 @@ fn list(items: &[Text]) -> String {
 }
 
 /// A YAML scalar that reads as `value`: plain where that is beyond doubt, else in double quotes, which know JSON's escapes.
-pub(super) fn text(value: &str) -> String {
+pub(in crate::cli) fn text(value: &str) -> String {
     let begins =
         value.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_'));
     let flag = value.starts_with('-')

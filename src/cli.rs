@@ -10,6 +10,7 @@ mod export;
 mod import;
 mod logs;
 mod output;
+mod probe;
 mod restart;
 mod serve;
 mod show;
@@ -98,7 +99,8 @@ enum Command {
     Tools(ToolsArguments),
     /// Call a tool of a bridge, or of any MCP server by its URL
     ///
-    /// Prints the text of the result. Exit status 1 when the tool says that it failed.
+    /// Shows progress while it waits. Prints the text of the result, on a terminal a list of JSON objects as a table, and saves images
+    /// as files. Exit status 1 when the tool says that it failed.
     #[command(
         after_help = "Examples:\n  mcp-bridged call demo add '{\"a\": 1, \"b\": 2}'\n  mcp-bridged call --json http://127.0.0.1:48001/mcp current_time"
     )]
@@ -124,6 +126,14 @@ enum Command {
     /// Prints what changed, and waits until servers that start are ready. Ends with 78 when the file has errors, and prints
     /// them; nothing is changed then. SIGHUP does the same and tells the log.
     Reload(ReloadArguments),
+    /// Try servers as a client would, step by step: an acceptance for scripts and archives
+    ///
+    /// Connects, lists the tools and with --call calls one, each step with its time and PASS or FAIL. A URL that ends in /live,
+    /// /health or /ready is only asked. Ends with 0 when every step of every target passed, else with 1.
+    #[command(
+        after_help = "Examples:\n  mcp-bridged probe http://127.0.0.1:48001/sse http://127.0.0.1:48001/mcp\n  mcp-bridged probe postgres --call list_schemas --log /var/log/acceptance.log\n  mcp-bridged probe http://127.0.0.1:48001/live"
+    )]
+    Probe(ProbeArguments),
     /// Make a bridges.yaml of what other programs call their MCP servers
     ///
     /// Reads `mcpServers` of Claude and others, `servers` of VS Code, `mcp_servers` of LiteLLM, and command lines of supergateway,
@@ -235,12 +245,18 @@ struct CallArguments {
     target: TargetArguments,
     /// The tool's name
     tool: String,
-    /// Its arguments, a JSON object [default: {}]
+    /// Its arguments, a JSON object; `-` reads it from stdin [default: {}]
     #[arg(value_name = "JSON")]
     arguments: Option<String>,
     /// Print the server's own JSON, with nothing lost
     #[arg(long)]
     json: bool,
+    /// Print a list of JSON objects as a table also where no terminal is
+    #[arg(long, conflicts_with = "json")]
+    table: bool,
+    /// Where images and other files of the result go [default: the current directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    save: Option<PathBuf>,
     /// How long each answer may take, such as 500ms, 60s or 10m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
     timeout: Duration,
@@ -303,6 +319,36 @@ struct ReloadArguments {
     json: bool,
     #[command(flatten)]
     admin: AdminArguments,
+}
+
+#[derive(Debug, Args)]
+struct ProbeArguments {
+    /// URLs, or names of bridges in the configuration
+    #[arg(required = true, value_name = "TARGET")]
+    targets: Vec<String>,
+    /// A tool to call
+    #[arg(long, value_name = "TOOL")]
+    call: Option<String>,
+    /// Its arguments, a JSON object
+    #[arg(long, value_name = "JSON", requires = "call", default_value = "{}")]
+    args: String,
+    /// A tool that must be listed; may be given several times
+    #[arg(long, value_name = "TOOL")]
+    expect: Vec<String>,
+    /// Append a log of it to this file, with times, the catalogue and the result
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+    /// How long each step may take
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    timeout: Duration,
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// The key to present [default: MCP_BRIDGED_KEY, else the bridge's first key in the configuration]
+    #[arg(long)]
+    key: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -369,6 +415,7 @@ pub fn main() -> ExitCode {
         Command::Logs(arguments) => logs::logs(arguments),
         Command::Restart(arguments) => restart::restart(arguments),
         Command::Reload(arguments) => restart::reload(arguments),
+        Command::Probe(arguments) => probe::probe(arguments),
         Command::Import(arguments) => import::import(arguments),
         Command::Export(arguments) => export::export(arguments),
         Command::DemoServer => match demo_server::run() {

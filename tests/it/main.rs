@@ -38,6 +38,7 @@ mod notify;
 mod operator;
 mod orphans;
 mod passage;
+mod probing;
 mod progress;
 mod real;
 mod reload;

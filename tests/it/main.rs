@@ -37,6 +37,7 @@ mod night;
 mod notify;
 mod operator;
 mod orphans;
+mod papers;
 mod passage;
 mod probing;
 mod progress;

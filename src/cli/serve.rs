@@ -9,6 +9,7 @@ use tracing::warn;
 use super::start_table::start_table;
 use super::{LogArguments, RunArguments, ServeArguments, output, status};
 use crate::config::{self, Config, Environment, Listen, Loaded, Problems};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::supervisor::{Sockets, StartError, Supervisor};
@@ -92,14 +93,18 @@ fn daemon(
         Err(error) => return fail(&error, status::USAGE),
     };
     let metrics = Metrics::new();
-    let guard = telemetry::start(&log, metrics.process());
+    let journal = Journal::new();
+    let guard = telemetry::start(&log, metrics.process(), &journal);
     for warning in warnings {
         warn!("{warning}");
     }
-    let started = runtime.block_on(async { Supervisor::start(config, sockets, shutdown, metrics) });
+    let started =
+        runtime.block_on(async { Supervisor::start(config, sockets, shutdown, metrics, journal) });
     let supervisor = match started {
         Ok(supervisor) => supervisor,
-        Err(error @ StartError::Bind(_)) => return fail(&error.to_string(), status::UNAVAILABLE),
+        Err(error @ (StartError::Bind(_) | StartError::Socket(_))) => {
+            return fail(&error.to_string(), status::UNAVAILABLE);
+        }
         Err(StartError::Machine(error)) => {
             return fail(
                 &format!("failed to prepare for starting processes: {error}"),

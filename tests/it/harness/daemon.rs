@@ -122,6 +122,8 @@ impl Daemon {
             .arg("--ports-file")
             .arg(dir.path().join("ports.json"))
             .args(launch.args)
+            // where its admin socket goes
+            .env("RUNTIME_DIRECTORY", dir.path())
             .envs(launch.env)
             .stderr(log)
             .kill_on_drop(true)

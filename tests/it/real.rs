@@ -19,6 +19,7 @@ mod codex;
 mod conformance;
 mod eras;
 mod everything;
+mod exported;
 mod fetch;
 mod filesystem;
 mod gateway;

@@ -143,6 +143,8 @@ pub(crate) struct Mux<A> {
     metrics: Arc<BridgeMetrics>,
     next: u64,
     calls: HashMap<u64, Call<A>, foldhash::fast::RandomState>,
+    /// How many of them are streams, which stay open.
+    streams: usize,
     own: HashMap<u64, OwnRequest>,
     seats: HashMap<SessionKey, Seat<A>, foldhash::fast::RandomState>,
     /// The server's ids of requests that wait for a client's answer.
@@ -238,6 +240,7 @@ impl<A: Clone> Mux<A> {
             metrics,
             next: 0,
             calls: HashMap::default(),
+            streams: 0,
             own: HashMap::default(),
             seats: HashMap::default(),
             asks: HashMap::default(),
@@ -315,10 +318,7 @@ impl<A: Clone> Mux<A> {
 
     /// Requests of clients that the server has not answered and is to answer by itself.
     pub(crate) fn in_flight(&self) -> usize {
-        if self.modern.is_none() {
-            return self.calls.len();
-        }
-        self.calls.values().filter(|call| !call.is_stream()).count()
+        self.calls.len() - self.streams
     }
 
     /// Whether everything that one session says is for its server alone, and the other way round.
@@ -412,6 +412,7 @@ impl<A> Mux<A> {
     /// Whether nothing is remembered of any session.
     pub(crate) fn is_empty(&self) -> bool {
         self.calls.is_empty()
+            && self.streams == 0
             && self.seats.is_empty()
             && self.asks.is_empty()
             && self.subscriptions.is_empty()

@@ -92,6 +92,7 @@ impl<A: Clone> Mux<A> {
             out.outbox.message(message, &mut edits[..count]);
             if stateless && request == Request::Listen {
                 dialect = Dialect::Stream;
+                self.streams += 1;
             }
         }
         let time = match dialect {

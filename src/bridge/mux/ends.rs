@@ -26,7 +26,8 @@ impl<A: Clone> Mux<A> {
                 let error = ErrorObject {
                     code: code::TIMEOUT,
                     message: format!(
-                        "MCP server did not answer within {:.1} s",
+                        "{} within {:.1} s",
+                        call.what_is_missing(),
                         waited.as_secs_f64()
                     ),
                     data: Some(serde_json::json!({
@@ -118,6 +119,7 @@ impl<A: Clone> Mux<A> {
             seat.in_flight.remove(&call.id);
             seat.last_answer = Some(now);
         }
+        self.streams -= usize::from(call.is_stream());
         let took = now.duration_since(call.started);
         over(&call.span, outcome, took);
         self.metrics.call_finished(call.label, outcome, took);

@@ -64,12 +64,12 @@ impl<A: Clone> Mux<A> {
         }
         let limit = self.settings.limits.max_in_flight;
         let counts = !(stateless && request == Request::Listen);
-        if counts && self.calls.len() >= limit && self.in_flight() >= limit {
+        if counts && self.in_flight() >= limit {
             self.metrics.refused(Refused::InFlight);
             let text = format!(
                 "bridge {} has {} requests in flight already",
                 self.settings.name,
-                self.calls.len()
+                self.in_flight()
             );
             let refusal = Refusal::Overloaded {
                 retry_after: Duration::from_secs(1),

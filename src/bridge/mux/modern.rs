@@ -68,6 +68,16 @@ impl<A> Call<A> {
         }
     }
 
+    /// Whom it waits for, in words.
+    pub(super) fn what_is_missing(&self) -> &'static str {
+        match &self.dialect {
+            Dialect::Translated(exchange) if exchange.is_with_client() => {
+                "the client did not answer what the MCP server wants to know"
+            }
+            _ => "MCP server did not answer",
+        }
+    }
+
     pub(super) fn is_stream(&self) -> bool {
         matches!(self.dialect, Dialect::Stream)
     }

@@ -24,8 +24,7 @@ impl<A: Clone> Mux<A> {
     /// As many may listen as there may be sessions.
     pub(super) fn judge_stream(&self) -> Option<Verdict> {
         let limit = self.settings.limits.max_sessions;
-        let open = self.calls.values().filter(|call| call.is_stream()).count();
-        if open < limit {
+        if self.streams < limit {
             return Some(Verdict::Forward(Then::Nothing, None));
         }
         self.metrics.refused(Refused::InFlight);

@@ -248,6 +248,13 @@ fn a_call_whose_client_is_asked_has_its_time_anew() {
     bench.deliveries();
     bench.pass(299_000);
     bench.clients_got(&[]);
+    let late = || {
+        let mut bench = called();
+        requires(&mut bench, 1, ROOTS);
+        bench.pass(300_000);
+        bench.deliveries().join("")
+    };
+    assert!(late().contains("the client did not answer"), "{}", late());
     bench.client(1, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
     bench.pass(299_000);
     bench.clients_got(&[]);

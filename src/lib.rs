@@ -9,13 +9,14 @@
 //! 3. [`backoff`]: restart delays and quarantine.
 //! 4. [`shutdown`]: signals, and the tokens that everything listens to.
 //! 5. [`metrics`]: what is counted, and its Prometheus text.
-//! 6. [`config`]: `bridges.yaml`, validated, every error at once with its place.
-//! 7. [`process`]: children: spawn, framing of their lines, the stop ladder, reaping.
-//! 8. [`bridge`]: one configured server: its instances, the multiplexer, sessions.
-//! 9. [`transport`]: one HTTP listener per bridge, or over all: HTTP+SSE, Streamable HTTP, and its stateless revision.
-//! 10. [`gateway`]: one listener over all bridges and remote servers: their tools under unique names, executed for models.
-//! 11. [`supervisor`]: builds everything from the configuration, reloads by difference, stops in order.
-//! 12. [`telemetry`] and [`cli`]: logs, and the command line.
+//! 6. [`journal`]: the last lines about each bridge, for who asks.
+//! 7. [`config`]: `bridges.yaml`, validated, every error at once with its place.
+//! 8. [`process`]: children: spawn, framing of their lines, the stop ladder, reaping.
+//! 9. [`bridge`]: one configured server: its instances, the multiplexer, sessions.
+//! 10. [`transport`]: one HTTP listener per bridge, or over all: HTTP+SSE, Streamable HTTP, and its stateless revision.
+//! 11. [`gateway`]: one listener over all bridges and remote servers: their tools under unique names, executed for models.
+//! 12. [`supervisor`]: builds everything from the configuration, reloads by difference, stops in order.
+//! 13. [`telemetry`] and [`cli`]: logs, and the command line.
 //!
 //! # How a call goes
 //!
@@ -52,6 +53,7 @@ pub mod bridge;
 pub mod cli;
 pub mod config;
 pub mod gateway;
+pub mod journal;
 pub mod jsonrpc;
 pub mod mcp;
 pub mod metrics;

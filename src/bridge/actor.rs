@@ -20,7 +20,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ use super::state::{Phase, Status};
 use crate::backoff::Backoff;
 use crate::config::{self, Secret};
 use crate::mcp::Era;
-use crate::metrics::{Dropped, StateLabel};
+use crate::metrics::{Dropped, Gauge, StateLabel};
 use crate::process::{Child, Exit, Process, SpawnError};
 use generation::Generation;
 use opening::Probing;
@@ -340,16 +340,11 @@ impl Actor {
         }
         let tool_lists = self.mux.tool_lists();
         self.queued.tool_lists.store(tool_lists, Ordering::Relaxed);
+        let metrics = &self.site.metrics;
         let waiting = self.out.outbox.len();
-        let before = self.queued.outgoing.swap(waiting, Ordering::Relaxed);
-        if before != waiting {
-            // Several instances share the gauge.
-            let size = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
-            self.site
-                .metrics
-                .queue_bytes
-                .add(size(waiting) - size(before));
-        }
+        publish(&self.queued.outgoing, waiting, &metrics.queue_bytes);
+        let in_flight = self.mux.in_flight();
+        publish(&self.queued.in_flight, in_flight, &metrics.in_flight);
         self.deliver();
     }
 
@@ -488,6 +483,15 @@ fn orders_event(order: &Result<(), watch::error::RecvError>) -> Event {
         Event::Orders
     } else {
         Event::Abandoned
+    }
+}
+
+/// Publishes a number of one instance, and adds the difference to the gauge that all instances of the bridge share.
+fn publish(own: &AtomicUsize, now: usize, shared: &Gauge) {
+    let before = own.swap(now, Ordering::Relaxed);
+    if before != now {
+        let signed = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        shared.add(signed(now) - signed(before));
     }
 }
 

@@ -11,13 +11,13 @@ mod server;
 
 use std::time::Duration;
 
-use super::check::{glob, host, level};
+use super::check::{filled, glob, host, level};
 use super::draft::{Draft, Globs, Top};
 use super::environment::Inherit;
 use super::read::Reader;
 use super::secret::Purpose;
 use super::yaml::Node;
-use super::{LogFormat, Secret};
+use super::{LogFormat, Secret, SocketMode};
 
 pub(super) use bridge::{BRIDGE_OWN, BRIDGE_SHARED};
 pub(super) use gateway::GATEWAY;
@@ -109,6 +109,8 @@ pub(super) enum Kind<T: 'static> {
     /// A list of maps with keys of their own. `add` reads one and stores it, whatever is wrong with it.
     Items {
         of: &'static str,
+        /// What an item may be.
+        schema: fn() -> serde_json::Value,
         add: fn(&mut T, &mut Reader<'_>, &Node, &str),
     },
     /// A map that is read elsewhere.
@@ -170,6 +172,20 @@ const ADMIN: &[Key<Top>] = &[
             clear: |t| t.admin_keys.clear(),
             add: |t, secret| t.admin_keys.push(secret),
         },
+    ),
+    key(
+        "socket",
+        Kind::Text {
+            expected: "a path",
+            set: |t, text| filled(&text).map(|()| t.config.socket.path = Some(text.into())),
+        },
+    ),
+    key(
+        "socket_mode",
+        Kind::Choice(&[
+            ("600", |t| t.config.socket.mode = SocketMode::Owner),
+            ("660", |t| t.config.socket.mode = SocketMode::Group),
+        ]),
     ),
 ];
 

@@ -17,7 +17,9 @@ mod aggregate;
 mod clients;
 mod codex;
 mod conformance;
+mod eras;
 mod everything;
+mod exported;
 mod fetch;
 mod filesystem;
 mod gateway;
@@ -28,6 +30,7 @@ mod open_webui;
 mod openai_sdk;
 mod postgres;
 mod readme;
+mod schema;
 mod time;
 mod twenty;
 

@@ -227,6 +227,25 @@ async fn log_lines_come_to_who_set_a_level_and_as_that_has_it() {
 }
 
 #[tokio::test]
+async fn streams_of_answers_begin_and_resume_as_before_any_server() {
+    let fake = modern(&[]).await;
+    let mut client = fake.streamable().await;
+    client
+        .request("logging/setLevel", &json!({"level": "info"}))
+        .await;
+    let log = json!({"name": "log", "arguments": {"level": "error", "data": "d"}});
+    let (id, reply) = client.start("tools/call", &log).await;
+    let mut events = reply.stream();
+    let priming = events.next().await;
+    assert_eq!(priming.data, "");
+    assert_eq!(priming.retry.as_deref(), Some("1000"));
+    drop(events);
+    let (_, mut resumed) = client.get(priming.id.as_deref()).await;
+    assert_eq!(resumed.message().await["params"]["data"], "d");
+    assert_eq!(resumed.message().await["id"], id);
+}
+
+#[tokio::test]
 async fn denied_tools_are_neither_listed_nor_called() {
     let fake = fake::fake("tools: { deny: [echo] }", &["--modern"]).await;
     let mut client = fake.sse().await;

@@ -4,7 +4,8 @@
 //! that the suite selects, all its scenarios run against the server's own HTTP, in the revision's era, and through a bridge to the same
 //! server over stdio, of either era. What passes directly must pass through the bridge, be declared optional by the suite where it does
 //! not apply, or be exempted by [`runs`], with a reason; the table names such checks, too. Extensions (the suite's `tasks-*`) are of no
-//! revision, and are left out. Each run has a bridge of its own, so that none is in the way of another.
+//! revision, and are left out. Each run has a bridge of its own, so that none is in the way of another, and those of a revision go side by
+//! side.
 
 use std::process::Stdio;
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 
 use super::installed;
 use crate::harness::{Daemon, within};
@@ -46,17 +48,24 @@ async fn what_passes_directly_passes_through_the_bridge() {
     }
     let mut rows = Vec::new();
     for (revision, own_era) in REVISIONS {
-        let suite = async |url: &str, scenario, name: &str| {
-            let dir = results.path().join(name);
-            suite::run(&program, revision, scenario, url, &dir).await
-        };
         let server = Direct::start(&program[0], own_era).await;
-        let direct = suite(&server.url, None, revision).await;
-        for run in RUNS.iter().filter(|run| run.revision == revision) {
-            let url = format!("http://{}/mcp", daemon.bridge(&run.bridge()));
-            let report = suite(&url, run.scenario, &run.bridge()).await;
-            rows.push(Row::compared(run, report, &direct));
-        }
+        let direct = results.path().join(revision);
+        let direct = suite::run(&program, revision, None, &server.url, &direct);
+        let bridged = RUNS.iter().filter(|run| run.revision == revision);
+        let bridged: JoinSet<_> = bridged
+            .map(|run| {
+                let url = format!("http://{}/mcp", daemon.bridge(&run.bridge()));
+                let dir = results.path().join(run.bridge());
+                let program = program.clone();
+                async move {
+                    let report = suite::run(&program, revision, run.scenario, &url, &dir).await;
+                    (run, report)
+                }
+            })
+            .collect();
+        let (direct, bridged) = tokio::join!(direct, bridged.join_all());
+        let bridged = bridged.into_iter();
+        rows.extend(bridged.map(|(run, report)| Row::compared(run, report, &direct)));
         rows.push(Row::direct(revision, direct));
     }
     rows.sort_by_key(Row::place);

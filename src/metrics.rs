@@ -47,6 +47,8 @@ pub struct ProcessMetrics {
 #[derive(Debug)]
 pub struct BridgeMetrics {
     name: String,
+    /// 1 while `/health` says 200, else 0.
+    pub up: Gauge,
     /// Bytes written to the servers' stdin.
     pub stdin_bytes: Counter,
     /// Bytes read from the servers' stdout, what was dropped of them included.
@@ -135,6 +137,7 @@ impl BridgeMetrics {
     fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            up: Gauge::default(),
             stdin_bytes: Counter::default(),
             stdout_bytes: Counter::default(),
             stderr_bytes: Counter::default(),
@@ -297,6 +300,7 @@ mod tests {
         bridge.instance_state(Some(StateLabel::Starting), Some(StateLabel::Ready));
         bridge.sessions(TransportLabel::Sse).add(3);
         bridge.sessions(TransportLabel::Sse).dec();
+        bridge.up.set(1);
         bridge.queue_bytes.add(100);
         bridge.stdin_bytes.add(250);
         bridge.limits(&[("max_body", 16 << 20), ("max_sessions", 1000)]);
@@ -306,6 +310,7 @@ mod tests {
         for line in [
             r#"mcp_bridged_instances{bridge="db",state="starting"} 0"#,
             r#"mcp_bridged_instances{bridge="db",state="ready"} 1"#,
+            r#"mcp_bridged_up{bridge="db"} 1"#,
             r#"mcp_bridged_sessions{bridge="db",transport="sse"} 2"#,
             r#"mcp_bridged_sessions{bridge="db",transport="streamable"} 0"#,
             r#"mcp_bridged_queue_bytes{bridge="db"} 100"#,

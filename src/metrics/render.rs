@@ -218,6 +218,11 @@ impl View {
     }
 
     fn levels(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let help = "1 while the bridge's server can answer, as /health says";
+        let mut family = gauge(out, "up", help, None)?;
+        for bridge in &self.bridges {
+            family.gauge(&Labels([("bridge", &bridge.name)]), bridge.up.get())?;
+        }
         let mut family = gauge(out, "sessions", "Sessions open now, by transport", None)?;
         for bridge in &self.bridges {
             for transport in TransportLabel::ALL {

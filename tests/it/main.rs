@@ -9,6 +9,7 @@ mod broken_configs;
 mod cancellation;
 mod child_io;
 mod cli;
+mod dashboard;
 mod floods;
 mod gateway_catalogue;
 mod gateway_chat;

@@ -27,6 +27,7 @@ mod mock;
 mod open_webui;
 mod openai_sdk;
 mod postgres;
+mod prometheus;
 mod readme;
 mod time;
 mod twenty;

@@ -9,13 +9,14 @@
 //! 3. [`backoff`]: restart delays and quarantine.
 //! 4. [`shutdown`]: signals, and the tokens that everything listens to.
 //! 5. [`metrics`]: what is counted, and its Prometheus text.
-//! 6. [`config`]: `bridges.yaml`, validated, every error at once with its place.
-//! 7. [`process`]: children: spawn, framing of their lines, the stop ladder, reaping.
-//! 8. [`bridge`]: one configured server: its instances, the multiplexer, sessions.
-//! 9. [`transport`]: one HTTP listener per bridge, or over all: HTTP+SSE and Streamable HTTP.
-//! 10. [`gateway`]: one listener over all bridges and remote servers: their tools under unique names, executed for models.
-//! 11. [`supervisor`]: builds everything from the configuration, reloads by difference, stops in order.
-//! 12. [`telemetry`] and [`cli`]: logs, and the command line.
+//! 6. [`trace`]: which trace a request belongs to, and what is kept of it for a collector.
+//! 7. [`config`]: `bridges.yaml`, validated, every error at once with its place.
+//! 8. [`process`]: children: spawn, framing of their lines, the stop ladder, reaping.
+//! 9. [`bridge`]: one configured server: its instances, the multiplexer, sessions.
+//! 10. [`transport`]: one HTTP listener per bridge, or over all: HTTP+SSE and Streamable HTTP.
+//! 11. [`gateway`]: one listener over all bridges and remote servers: their tools under unique names, executed for models.
+//! 12. [`supervisor`]: builds everything from the configuration, reloads by difference, stops in order.
+//! 13. [`telemetry`] and [`cli`]: logs and exported traces, and the command line.
 //!
 //! # How a call goes
 //!
@@ -54,4 +55,5 @@ pub mod process;
 pub mod shutdown;
 pub mod supervisor;
 pub mod telemetry;
+pub mod trace;
 pub mod transport;

@@ -41,6 +41,8 @@ pub struct ProcessMetrics {
     pub log_lines_dropped: Counter,
     /// Bytes queued for clients, over all sessions of all bridges.
     pub output_queue_bytes: Gauge,
+    /// Requests that are missing from an exported trace: the collector did not take them in time.
+    pub spans_dropped: Counter,
 }
 
 /// The numbers of one bridge. They outlive its instances and a reload that keeps its name.

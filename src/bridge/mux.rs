@@ -27,6 +27,7 @@ use crate::config;
 use crate::jsonrpc::{ErrorObject, Message, RequestId};
 use crate::mcp::{ClientCapabilities, Level, Request};
 use crate::metrics::{BridgeMetrics, MethodLabel, Outcome};
+use crate::trace::{self, Ongoing};
 use tracing::field::Empty;
 use tracing::{Span, debug, debug_span};
 
@@ -174,6 +175,8 @@ struct Call<A> {
     again: Option<Message>,
     /// Its life in the log, at debug level.
     span: Span,
+    /// Its life in its trace, while traces are exported.
+    traced: Option<Box<Ongoing>>,
 }
 
 /// What an answer means besides itself.
@@ -409,14 +412,17 @@ impl<A: Clone> Mux<A> {
     /// Ends `call`, which is no longer in the table, with an error.
     fn end_with(
         &mut self,
-        call: Call<A>,
+        mut call: Call<A>,
         outcome: Outcome,
         error: &ErrorObject,
         kind: DeliveryKind,
         now: Instant,
         out: &mut Output<A>,
     ) {
-        self.ended(&call, outcome, now);
+        if let Some(traced) = &mut call.traced {
+            traced.failed(error.code);
+        }
+        self.ended(&mut call, outcome, now);
         out.deliver(
             &call.address,
             kind,
@@ -425,14 +431,37 @@ impl<A: Clone> Mux<A> {
     }
 
     /// Notes that `call` is over.
-    fn ended(&mut self, call: &Call<A>, outcome: Outcome, now: Instant) {
+    fn ended(&mut self, call: &mut Call<A>, outcome: Outcome, now: Instant) {
         if let Some(seat) = self.seats.get_mut(&call.session) {
             seat.in_flight.remove(&call.id);
             seat.last_answer = Some(now);
         }
         let took = now.duration_since(call.started);
         over(&call.span, outcome, took);
+        if let Some(traced) = call.traced.take() {
+            traced.end(outcome, took);
+        }
         self.metrics.call_finished(call.label, outcome, took);
+    }
+
+    /// Notes that a request of `session` is over that the server never sees: `error` is its code.
+    fn over_at_once(
+        &self,
+        session: SessionKey,
+        message: &Message,
+        outcome: Outcome,
+        error: Option<i32>,
+    ) {
+        let method = message.method();
+        over(&self.span(session, &method), outcome, Duration::ZERO);
+        if let Some(mut traced) = trace::begin(message, &self.settings.name, session.0) {
+            if let Some(code) = error {
+                traced.failed(code);
+            }
+            traced.end(outcome, Duration::ZERO);
+        }
+        self.metrics
+            .call_finished(MethodLabel::of(&method), outcome, Duration::ZERO);
     }
 
     /// The life of a request in the log; nothing where debug is off.

@@ -73,6 +73,11 @@ impl Span {
         Span::new(self.end(), self.end())
     }
 
+    /// The place right behind its first byte, without a byte: the inside of an object begins there.
+    pub fn opened(self) -> Span {
+        Span::new(self.start() + 1, self.start() + 1)
+    }
+
     /// The bytes it covers in `text`.
     pub fn of(self, text: &[u8]) -> &[u8] {
         &text[self.start()..self.end()]

@@ -74,6 +74,10 @@ impl View {
         counter(out, "log_lines_dropped", help, None)?
             .0
             .encode_counter::<NoLabelSet, _, u64>(&self.process.log_lines_dropped.get(), None)?;
+        let help = "Requests that no trace has because the collector did not take them in time";
+        counter(out, "spans_dropped", help, None)?
+            .0
+            .encode_counter::<NoLabelSet, _, u64>(&self.process.spans_dropped.get(), None)?;
         let help = "Bytes queued for clients, over all bridges";
         gauge(out, "output_queue", help, Some(&Unit::Bytes))?
             .0

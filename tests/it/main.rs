@@ -54,3 +54,4 @@ mod subscriptions;
 mod supervision;
 mod survival;
 mod tools_filter;
+mod trace_context;

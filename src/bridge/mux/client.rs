@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::{
     Call, LONGEST_REQUEST, MAX_IN_FLIGHT_PER_SESSION, MAX_URI, Mux, Output, Service, SessionKey,
-    Then, cancel_at_server, over, shown,
+    Then, cancel_at_server, shown,
 };
 use crate::bridge::handshake::{Handshake, offered_version};
 use crate::bridge::mailbox::{DeliveryKind, Refusal};
 use crate::jsonrpc::{Edit, ErrorObject, Message, RequestId, code, string_value};
 use crate::mcp::{ClientCapabilities, ClientNotification, Level, Request};
 use crate::metrics::{Dropped, MethodLabel, Outcome, Refused};
+use crate::trace;
 
 /// What routing decides about a request.
 enum Verdict {
@@ -44,8 +45,6 @@ impl<A: Clone> Mux<A> {
         let Some(id) = message.id() else { return };
         let method = message.method();
         let request = Request::of(&method);
-        let label = MethodLabel::of(&method);
-        let span = self.span(session, &method);
         let (then, level) = match self.judge(session, id, request, &method, message) {
             Verdict::Forward(then, level) => (then, level),
             Verdict::AnswerHere => {
@@ -58,29 +57,33 @@ impl<A: Clone> Mux<A> {
                 if let Some(seat) = self.seats.get_mut(&session) {
                     seat.last_answer = Some(now);
                 }
-                over(&span, Outcome::Ok, Duration::ZERO);
-                self.metrics
-                    .call_finished(label, Outcome::Ok, Duration::ZERO);
+                self.over_at_once(session, message, Outcome::Ok, None);
                 return out.deliver(&address, DeliveryKind::Answer, bytes::Bytes::from(text));
             }
             Verdict::Refuse(refusal, error) => {
-                over(&span, Outcome::Refused, Duration::ZERO);
-                self.metrics
-                    .call_finished(label, Outcome::Refused, Duration::ZERO);
+                self.over_at_once(session, message, Outcome::Refused, Some(error.code));
                 return out.refuse(&address, id, refusal, &error);
             }
         };
         let k = self.mint();
-        span.record("k", k);
+        let log = self.span(session, &method);
+        log.record("k", k);
+        let mut traced = trace::begin(message, &self.settings.name, session.0);
+        if let Some(traced) = &mut traced {
+            traced.sent(k);
+        }
+        let told = traced
+            .as_ref()
+            .and_then(|traced| trace::told(message, traced.context()));
         let mut digits = [0; 20];
         let envelope = message.envelope();
         let id_span = envelope.id.expect("a request has an id");
         let level_text = level.map(|level| format!("\"{}\"", level.name()));
-        // Id, progress token and level, without an allocation.
+        // Id, progress token and level, without an allocation; and the parent in the trace, if there is one.
         let mut edits = [Edit {
             span: id_span,
             with: decimal(k, &mut digits),
-        }; 3];
+        }; 4];
         let mut count = 1;
         if let Some(span) = envelope.meta_progress_token {
             edits[count].span = span;
@@ -89,6 +92,13 @@ impl<A: Clone> Mux<A> {
         if let (Some(text), Some(span)) = (&level_text, envelope.level) {
             edits[count] = Edit {
                 span,
+                with: text.as_bytes(),
+            };
+            count += 1;
+        }
+        if let Some((span, text)) = &told {
+            edits[count] = Edit {
+                span: *span,
                 with: text.as_bytes(),
             };
             count += 1;
@@ -113,14 +123,15 @@ impl<A: Clone> Mux<A> {
             token: message.part(envelope.meta_progress_token).map(Box::from),
             address,
             request,
-            label,
+            label: MethodLabel::of(&method),
             then,
             position,
             started: now,
             deadline,
             is_held: false,
             again: (request.is_repeatable() && !repeated).then(|| message.clone()),
-            span,
+            span: log,
+            traced,
         };
         self.calls.insert(k, call);
     }
@@ -288,13 +299,7 @@ impl<A: Clone> Mux<A> {
             seat.capabilities = ClientCapabilities::declared(params);
             seat.last_answer = Some(now);
         }
-        over(
-            &self.span(session, &message.method()),
-            Outcome::Ok,
-            Duration::ZERO,
-        );
-        self.metrics
-            .call_finished(MethodLabel::Initialize, Outcome::Ok, Duration::ZERO);
+        self.over_at_once(session, message, Outcome::Ok, None);
         out.deliver(address, DeliveryKind::Answer, answer);
         Some(agreed)
     }

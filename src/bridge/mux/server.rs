@@ -80,7 +80,7 @@ impl<A: Clone> Mux<A> {
             self.metrics.dropped(Dropped::UnknownAnswer);
             return Incoming::Done;
         };
-        let Some(call) = self.calls.remove(&k) else {
+        let Some(mut call) = self.calls.remove(&k) else {
             if let Some(own) = self.own.remove(&k) {
                 return Incoming::Own(own, message);
             }
@@ -94,7 +94,11 @@ impl<A: Clone> Mux<A> {
             return Incoming::Done;
         };
         let ok = message.envelope().result.is_some();
-        self.ended(&call, if ok { Outcome::Ok } else { Outcome::Error }, now);
+        if let Some(traced) = &mut call.traced {
+            traced.answered(&message);
+        }
+        let outcome = if ok { Outcome::Ok } else { Outcome::Error };
+        self.ended(&mut call, outcome, now);
         let body = match self
             .filtered(call.request, &message)
             .zip(message.envelope().result)

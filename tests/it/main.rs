@@ -55,3 +55,4 @@ mod supervision;
 mod survival;
 mod tools_filter;
 mod trace_context;
+mod traces;

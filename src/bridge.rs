@@ -2,10 +2,11 @@
 //!
 //! [`Bridge`] is the handle that everybody holds. A [`Session`] sends a client's messages to the task that owns its
 //! instance (`actor`); there the multiplexer (`mux`, pure) maps them onto the server's pipe and the server's lines back
-//! into [`Mailbox`]es. `state`, `liveness`, `handshake` and `outbox` are the actor's pure parts; `pool` decides which
-//! instance a session gets.
+//! into [`Mailbox`]es. `state`, `liveness`, `discovery`, `handshake` and `outbox` are the actor's pure parts; `pool` decides
+//! which instance a session gets.
 
 mod actor;
+mod discovery;
 mod handshake;
 mod instance;
 mod liveness;
@@ -133,7 +134,6 @@ impl Bridge {
             restarts: 0,
             halt: Halt::No,
         });
-        let pool = Arc::new(Pool::new(site.clone(), orders_seen.clone()));
         let (commands, receiver) =
             mpsc::channel(settings.limits.max_sessions.saturating_add(MAX_COMMANDS));
         let queued = Arc::<Queued>::default();
@@ -143,6 +143,8 @@ impl Bridge {
             status.cure.clone_from(&settings.unavailable);
         }
         let (status, status_seen) = watch::channel(status);
+        let pool = Pool::new(site.clone(), orders_seen.clone(), status_seen.clone());
+        let pool = Arc::new(pool);
         let make = {
             let (site, pool, queued) = (site.clone(), pool.clone(), queued.clone());
             move || {
@@ -184,30 +186,20 @@ impl Bridge {
         self.0.orders.borrow().settings.clone()
     }
 
-    /// Which era of the protocol its shared server speaks; `None` as long as that is not known.
-    pub fn era(&self) -> Option<Era> {
-        self.0.status.borrow().era
-    }
-
-    /// The JSON list of the revisions that its shared server speaks, if that is a modern one.
-    pub fn supported_versions(&self) -> Option<Bytes> {
-        self.0.status.borrow().supported_versions.clone()
-    }
-
     /// Waits until [`Bridge::era`] is known, or until a request that waits for the server would be refused.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn settled(&self) {
         let settings = self.settings();
-        let timing = &settings.timing;
+        let (timing, pinned) = (&settings.timing, settings.era.is_some());
         let mut status = self.0.status.clone();
         let mut backoff = None;
         let known = async {
             loop {
                 let phase = {
                     let status = status.borrow_and_update();
-                    if status.era.is_some() {
+                    if pinned || status.era.is_some() {
                         return;
                     }
                     status.phase
@@ -236,6 +228,18 @@ impl Bridge {
     /// What its shared instance is doing.
     pub fn status(&self) -> Status {
         self.0.status.borrow().clone()
+    }
+
+    /// Which era its server speaks: the configured one, or what the last server that was ready spoke; `None` as long as
+    /// none was.
+    pub fn era(&self) -> Option<Era> {
+        let pinned = self.0.orders.borrow().settings.era;
+        pinned.or_else(|| self.0.status.borrow().era)
+    }
+
+    /// The JSON array of the revisions that its server speaks, if that is a modern one.
+    pub fn supported_versions(&self) -> Option<Bytes> {
+        self.0.status.borrow().supported_versions.clone()
     }
 
     /// To wait for a change of [`Bridge::status`].
@@ -309,12 +313,11 @@ impl Bridge {
     /// Whether its server is one that is told once what its client can be asked, and is not failing: others share an instance,
     /// or are refused there.
     fn keeps_instances(&self) -> bool {
-        let status = self.0.status.borrow();
         let fails = matches!(
-            status.phase,
+            self.0.status.borrow().phase,
             Phase::Unavailable | Phase::Quarantined | Phase::Stopping | Phase::Stopped
         );
-        status.era == Some(Era::Legacy) && !fails
+        !fails && self.era() == Some(Era::Legacy)
     }
 
     /// Ends an instance that is kept for stateless clients and idle, so that its place gets free; false when there is none.

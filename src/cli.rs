@@ -1,11 +1,19 @@
 //! The command line.
 
+mod admin;
 mod call;
 mod check;
 mod client;
+mod clock;
 pub mod demo_server;
+mod export;
+mod import;
+mod logs;
 mod output;
+mod probe;
+mod restart;
 mod serve;
+mod show;
 mod start_table;
 mod target;
 mod tools;
@@ -21,6 +29,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::parse_duration;
 use crate::telemetry::LogFormat;
+use admin::AdminArguments;
+use export::{ClientProgram, ExportTransport};
 use target::TargetArguments;
 
 /// The exit statuses of sysexits.h that scripts and unit files rely on.
@@ -89,16 +99,62 @@ enum Command {
     Tools(ToolsArguments),
     /// Call a tool of a bridge, or of any MCP server by its URL
     ///
-    /// Prints the text of the result. Exit status 1 when the tool says that it failed.
+    /// Shows progress while it waits. Prints the text of the result, on a terminal a list of JSON objects as a table, and saves images
+    /// as files. Exit status 1 when the tool says that it failed.
     #[command(
         after_help = "Examples:\n  mcp-bridged call demo add '{\"a\": 1, \"b\": 2}'\n  mcp-bridged call --json http://127.0.0.1:48001/mcp current_time"
     )]
     Call(CallArguments),
+    /// Show what runs: states, processes, sessions, calls, last exits
+    ///
+    /// Ends with 0 when every bridge that should run does, with 1 when one doesn't, with 69 when no daemon answers.
+    #[command(
+        after_help = "Examples:\n  mcp-bridged status\n  mcp-bridged status --watch\n  mcp-bridged status --json | jq '.bridges[] | select(.state != \"ready\")'"
+    )]
+    Status(StatusArguments),
+    /// Show what servers wrote to stderr and what happened to them
+    ///
+    /// The daemon keeps the last 2000 lines or 256 KiB of each bridge, whatever its log level.
+    #[command(after_help = "Examples:\n  mcp-bridged logs postgres -n 20\n  mcp-bridged logs -f")]
+    Logs(LogsArguments),
+    /// Drain bridges and start their servers anew
+    ///
+    /// Waits until each server is ready. Ends with 1 when one can't be started, and says its last words.
+    Restart(RestartArguments),
+    /// Have the daemon read its configuration again
+    ///
+    /// Prints what changed, and waits until servers that start are ready. Ends with 78 when the file has errors, and prints
+    /// them; nothing is changed then. SIGHUP does the same and tells the log.
+    Reload(ReloadArguments),
+    /// Try servers as a client would, step by step: an acceptance for scripts and archives
+    ///
+    /// Connects, lists the tools and with --call calls one, each step with its time and PASS or FAIL. A URL that ends in /live,
+    /// /health or /ready is only asked. Ends with 0 when every step of every target passed, else with 1.
+    #[command(
+        after_help = "Examples:\n  mcp-bridged probe http://127.0.0.1:48001/sse http://127.0.0.1:48001/mcp\n  mcp-bridged probe postgres --call list_schemas --log /var/log/acceptance.log\n  mcp-bridged probe http://127.0.0.1:48001/live"
+    )]
+    Probe(ProbeArguments),
+    /// Make a bridges.yaml of what other programs call their MCP servers
+    ///
+    /// Reads `mcpServers` of Claude and others, `servers` of VS Code, `mcp_servers` of LiteLLM, and command lines of supergateway,
+    /// and prints the file. References to variables stay references. What has no counterpart is said on stderr.
+    #[command(
+        after_help = "Examples:\n  mcp-bridged import ~/.claude.json > bridges.yaml && mcp-bridged check\n  mcp-bridged import --supergateway 'npx -y supergateway --stdio \"uvx mcp-server-git\" --port 8000'"
+    )]
+    Import(ImportArguments),
+    /// Print what a client's own configuration has to say to use the bridges
+    ///
+    /// Addresses are those that a client can use: `public_url` where it is set, this machine for a bridge that listens
+    /// everywhere, unless --host names it. Keys stand there by the name of their variable, never by their value.
+    #[command(
+        after_help = "Examples:\n  mcp-bridged export --client litellm\n  mcp-bridged export --client codex gateway >> ~/.codex/config.toml\n  mcp-bridged export --client vscode --host mcp.example.org postgres > .vscode/mcp.json"
+    )]
+    Export(ExportArguments),
     /// Be a small MCP server on stdin and stdout, to have something to serve
     DemoServer,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct ConfigArgument {
     /// The configuration [default: ./bridges.yaml, else /etc/mcp-bridged/bridges.yaml]
     #[arg(short, long, value_name = "FILE")]
@@ -106,6 +162,11 @@ struct ConfigArgument {
 }
 
 impl ConfigArgument {
+    /// Whether nobody named a file.
+    fn is_default(&self) -> bool {
+        self.config.is_none()
+    }
+
     fn path(self) -> PathBuf {
         let local = PathBuf::from("bridges.yaml");
         let installed = PathBuf::from("/etc/mcp-bridged/bridges.yaml");
@@ -184,15 +245,140 @@ struct CallArguments {
     target: TargetArguments,
     /// The tool's name
     tool: String,
-    /// Its arguments, a JSON object [default: {}]
+    /// Its arguments, a JSON object; `-` reads it from stdin [default: {}]
     #[arg(value_name = "JSON")]
     arguments: Option<String>,
     /// Print the server's own JSON, with nothing lost
     #[arg(long)]
     json: bool,
+    /// Print a list of JSON objects as a table also where no terminal is
+    #[arg(long, conflicts_with = "json")]
+    table: bool,
+    /// Where images and other files of the result go [default: the current directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    save: Option<PathBuf>,
     /// How long each answer may take, such as 500ms, 60s or 10m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
     timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+struct StatusArguments {
+    #[command(flatten)]
+    admin: AdminArguments,
+    /// Refresh it, every two seconds unless another time is given
+    #[arg(short, long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s", require_equals = true, value_parser = time)]
+    watch: Option<Duration>,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct LogsArguments {
+    /// A bridge, or `gateway` [default: everything]
+    bridge: Option<String>,
+    /// How many of the last lines
+    #[arg(short = 'n', long, default_value_t = 100)]
+    lines: u32,
+    /// Go on with what is written from now on
+    #[arg(short, long)]
+    follow: bool,
+    /// Print a JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: AdminArguments,
+}
+
+#[derive(Debug, Args)]
+struct RestartArguments {
+    /// Their names or aliases
+    #[arg(required = true, value_name = "BRIDGE")]
+    bridges: Vec<String>,
+    /// Don't wait until they are ready
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to wait for each, draining included
+    #[arg(long, value_name = "TIME", default_value = "90s", value_parser = time)]
+    timeout: Duration,
+    #[command(flatten)]
+    admin: AdminArguments,
+}
+
+#[derive(Debug, Args)]
+struct ReloadArguments {
+    /// Don't wait until servers that start are ready
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to wait for each, draining included
+    #[arg(long, value_name = "TIME", default_value = "90s", value_parser = time)]
+    timeout: Duration,
+    /// Print the outcome as JSON, and wait for nothing
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: AdminArguments,
+}
+
+#[derive(Debug, Args)]
+struct ProbeArguments {
+    /// URLs, or names of bridges in the configuration
+    #[arg(required = true, value_name = "TARGET")]
+    targets: Vec<String>,
+    /// A tool to call
+    #[arg(long, value_name = "TOOL")]
+    call: Option<String>,
+    /// Its arguments, a JSON object
+    #[arg(long, value_name = "JSON", requires = "call", default_value = "{}")]
+    args: String,
+    /// A tool that must be listed; may be given several times
+    #[arg(long, value_name = "TOOL")]
+    expect: Vec<String>,
+    /// Append a log of it to this file, with times, the catalogue and the result
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+    /// How long each step may take
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    timeout: Duration,
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// The key to present [default: MCP_BRIDGED_KEY, else the bridge's first key in the configuration]
+    #[arg(long)]
+    key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct ImportArguments {
+    /// A file of one of these programs; `-` is stdin
+    #[arg(value_name = "FILE", required_unless_present = "supergateway")]
+    files: Vec<PathBuf>,
+    /// A command line that runs supergateway, as one argument
+    #[arg(long, value_name = "COMMAND LINE")]
+    supergateway: Vec<String>,
+    /// The port of the first bridge; the others get those after it
+    #[arg(long, value_name = "PORT", default_value_t = 48010)]
+    first_port: u16,
+}
+
+#[derive(Debug, Args)]
+struct ExportArguments {
+    /// For whom
+    #[arg(long, value_enum)]
+    client: ClientProgram,
+    /// Names or aliases, or `gateway` [default: all]
+    bridges: Vec<String>,
+    /// The name under which clients reach this machine, for bridges that listen on all addresses
+    #[arg(long)]
+    host: Option<String>,
+    /// The transport to use [default: sse for LiteLLM, else http]
+    #[arg(long, value_enum)]
+    transport: Option<ExportTransport>,
+    #[command(flatten)]
+    admin: AdminArguments,
 }
 
 fn time(text: &str) -> Result<Duration, String> {
@@ -225,6 +411,13 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::check(arguments),
         Command::Tools(arguments) => tools::tools(arguments),
         Command::Call(arguments) => call::call(arguments),
+        Command::Status(arguments) => show::show(arguments),
+        Command::Logs(arguments) => logs::logs(arguments),
+        Command::Restart(arguments) => restart::restart(arguments),
+        Command::Reload(arguments) => restart::reload(arguments),
+        Command::Probe(arguments) => probe::probe(arguments),
+        Command::Import(arguments) => import::import(arguments),
+        Command::Export(arguments) => export::export(arguments),
         Command::DemoServer => match demo_server::run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

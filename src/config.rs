@@ -23,6 +23,7 @@ mod read;
 mod redaction;
 mod remote;
 mod secret;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -31,7 +32,7 @@ mod wording;
 mod yaml;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use bridge::{Bridge, Isolation, Limits, Listen, OnCrash, Restart, Timing};
@@ -43,8 +44,10 @@ pub use problem::{Place, Problem, Problems};
 pub use redaction::Redaction;
 pub use remote::{Auth, Remote, RemoteTransport};
 pub use secret::Secret;
+pub use socket::{AdminSocket, SocketMode, admin_sockets};
 pub use tools::ToolFilter;
 pub(crate) use units::parse_duration;
+pub(crate) use yaml::as_json as yaml_as_json;
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,8 +58,12 @@ pub struct Config {
     pub remotes: Vec<Remote>,
     /// The listener over all of them; `None` when the file has no `gateway` section.
     pub gateway: Option<Gateway>,
-    /// The listener that sees all bridges; `None` when the file has no `admin` section.
+    /// The listener that sees all bridges; `None` when the file has no `admin` section, or one without a port.
     pub admin: Option<Admin>,
+    /// The Unix socket with the same view, which is there in any case.
+    pub socket: AdminSocket,
+    /// The file it was read from.
+    pub file: Option<PathBuf>,
     /// How long requests in flight may go on after the order to stop. Default 15 s.
     pub drain: Duration,
     /// Open connections over all listeners. Default 4096.
@@ -126,6 +133,13 @@ impl Config {
         load::load(path, environment)
     }
 
+    /// Where the daemon that serves the file at `path` is reached, whatever else is wrong with the file: its admin listener and
+    /// its socket.
+    #[must_use]
+    pub fn admin_of(path: &Path, environment: &Environment) -> (Option<Admin>, AdminSocket) {
+        load::admin_of(path, environment)
+    }
+
     /// One bridge without a file: `command` with its arguments, under the name of its program, with the whole of
     /// `environment` and defaults for everything else.
     #[must_use]
@@ -153,6 +167,8 @@ impl Config {
             remotes: Vec::new(),
             gateway: None,
             admin: None,
+            socket: AdminSocket::default(),
+            file: None,
             drain: Duration::from_secs(15),
             max_connections: 4096,
             max_connections_per_ip: 256,

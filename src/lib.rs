@@ -5,18 +5,19 @@
 //! A module names only modules before it in this list (`tests/it/layering.rs` keeps it so):
 //!
 //! 1. [`jsonrpc`]: one message's bytes and the spans of its envelope; edits are splices, nothing is re-serialised.
-//! 2. [`mcp`]: method names and their routing classes, protocol revisions, capabilities.
+//! 2. [`mcp`]: method names and their routing classes, protocol revisions, capabilities, what the two eras say differently.
 //! 3. [`backoff`]: restart delays and quarantine.
 //! 4. [`shutdown`]: signals, and the tokens that everything listens to.
 //! 5. [`metrics`]: what is counted, and its Prometheus text.
-//! 6. [`trace`]: which trace a request belongs to, and what is kept of it for a collector.
-//! 7. [`config`]: `bridges.yaml`, validated, every error at once with its place.
-//! 8. [`process`]: children: spawn, framing of their lines, the stop ladder, reaping.
-//! 9. [`bridge`]: one configured server: its instances, the multiplexer, sessions.
-//! 10. [`transport`]: one HTTP listener per bridge, or over all: HTTP+SSE and Streamable HTTP.
-//! 11. [`gateway`]: one listener over all bridges and remote servers: their tools under unique names, executed for models.
-//! 12. [`supervisor`]: builds everything from the configuration, reloads by difference, stops in order.
-//! 13. [`telemetry`] and [`cli`]: logs and exported traces, and the command line.
+//! 6. [`journal`]: the last lines about each bridge, for who asks.
+//! 7. [`trace`]: which trace a request belongs to, and what is kept of it for a collector.
+//! 8. [`config`]: `bridges.yaml`, validated, every error at once with its place.
+//! 9. [`process`]: children: spawn, framing of their lines, the stop ladder, reaping.
+//! 10. [`bridge`]: one configured server: its instances, the multiplexer, sessions.
+//! 11. [`transport`]: one HTTP listener per bridge, or over all: HTTP+SSE, Streamable HTTP, and its stateless revision.
+//! 12. [`gateway`]: one listener over all bridges and remote servers: their tools under unique names, executed for models.
+//! 13. [`supervisor`]: builds everything from the configuration, reloads by difference, stops in order.
+//! 14. [`telemetry`] and [`cli`]: logs and exported traces, and the command line.
 //!
 //! # How a call goes
 //!
@@ -30,6 +31,11 @@
 //! each request an id of its own, and writes what the pipe takes. A line of the server is scanned once; the multiplexer
 //! says whose it is, and it goes into that reader's [`bridge::Mailbox`]. The transports differ in how long a session
 //! lives, where replies go, and what a vanished client means. Health reads a snapshot of the state and asks nobody.
+//!
+//! Inside, messages are those of the revisions with a handshake. A client of the stateless revision is translated at its
+//! edge (`transport/stateless`), a stateless server at its own (`bridge/mux/modern`), and between the two of them messages
+//! pass as they are. What a server with a handshake asks a stateless client ends that client's request; the call waits in
+//! `transport/stateless/parking` for the retry.
 //!
 //! The gateway has the same transports over all bridges as one, and calls tools for models over the same sessions, in
 //! process; a server that others run it speaks with by rmcp's client.
@@ -48,6 +54,7 @@ pub mod bridge;
 pub mod cli;
 pub mod config;
 pub mod gateway;
+pub mod journal;
 pub mod jsonrpc;
 pub mod mcp;
 pub mod metrics;

@@ -59,6 +59,8 @@ pub struct BridgeMetrics {
     pub stderr_bytes: Counter,
     /// Bytes queued: towards the servers' stdin and towards this bridge's clients.
     pub queue_bytes: Gauge,
+    /// Requests of clients that the servers have not answered.
+    pub in_flight: Gauge,
     calls: [[Counter; Outcome::COUNT]; MethodLabel::COUNT],
     durations: [Histogram; MethodLabel::COUNT],
     dropped: [Counter; Dropped::COUNT],
@@ -144,6 +146,7 @@ impl BridgeMetrics {
             stdout_bytes: Counter::default(),
             stderr_bytes: Counter::default(),
             queue_bytes: Gauge::default(),
+            in_flight: Gauge::default(),
             calls: std::array::from_fn(|_| std::array::from_fn(|_| Counter::default())),
             durations: std::array::from_fn(|_| Histogram::default()),
             dropped: std::array::from_fn(|_| Counter::default()),
@@ -304,6 +307,7 @@ mod tests {
         bridge.sessions(TransportLabel::Sse).dec();
         bridge.up.set(1);
         bridge.queue_bytes.add(100);
+        bridge.in_flight.add(3);
         bridge.stdin_bytes.add(250);
         bridge.limits(&[("max_body", 16 << 20), ("max_sessions", 1000)]);
         metrics.process().connections.inc();
@@ -316,6 +320,7 @@ mod tests {
             r#"mcp_bridged_sessions{bridge="db",transport="sse"} 2"#,
             r#"mcp_bridged_sessions{bridge="db",transport="streamable"} 0"#,
             r#"mcp_bridged_queue_bytes{bridge="db"} 100"#,
+            r#"mcp_bridged_calls_in_flight{bridge="db"} 3"#,
             r#"mcp_bridged_stdin_bytes_total{bridge="db"} 250"#,
             r#"mcp_bridged_limit{bridge="db",limit="max_body"} 16777216"#,
             r#"mcp_bridged_limit{bridge="db",limit="max_sessions"} 1000"#,

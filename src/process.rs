@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -271,6 +272,11 @@ impl Child {
             () = discard => unreachable!("it never ends"),
         }
     }
+}
+
+/// Whether a child has read everything that was written to its stdin, also when it has ended since.
+pub fn has_read_all(stdin: &pipe::Sender) -> bool {
+    sys::unread(stdin.as_fd()).is_ok_and(|count| count == 0)
 }
 
 /// The handle to a child's process, apart from its streams. Dropping the last clone kills.

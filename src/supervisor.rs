@@ -5,9 +5,12 @@
 //! reload, the service manager. What runs is published as `Entry`s for the admin listener.
 
 mod admin;
+mod admin_socket;
+mod outcome;
 mod ports;
 mod reload;
 mod service_manager;
+mod sockets;
 mod summary;
 
 use std::io;
@@ -15,23 +18,28 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+pub use admin_socket::SocketError as AdminSocketError;
 pub use ports::BindError;
+pub use sockets::{SocketError, Sockets};
 pub use summary::Row;
 
 use crate::backoff::Jitter;
 use crate::bridge::{Bridge, Budget, Phase, Site, StartGate};
 use crate::config::{self, Config, Loaded, Problems};
 use crate::gateway::Gateway;
+use crate::journal::Journal;
 use crate::metrics::{BridgeMetrics, Metrics};
 use crate::process::Spawner;
 use crate::shutdown::Shutdown;
 use crate::transport::{Connections, Endpoint, Shared};
+use admin::Order;
+use admin_socket::Socket;
 use ports::{Port, Ports};
 use service_manager::ServiceManager;
 
@@ -44,12 +52,18 @@ const LADDER: Duration = Duration::from_secs(8);
 /// After the last server has ended, responses get this long to reach their clients.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// Reloads that are asked for at the same time; who comes after them waits.
+const MAX_ORDERS: usize = 4;
+
 /// Why the program could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Ports could not be had: all of them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Bind(Vec<BindError>),
+    /// The configured admin socket could not be had.
+    #[error(transparent)]
+    Socket(#[from] AdminSocketError),
     /// The machine did not give a thread, a signal handler or randomness.
     #[error("failed to prepare for starting processes")]
     Machine(#[from] io::Error),
@@ -62,6 +76,20 @@ pub(crate) struct Entry {
     pub(crate) endpoint: Endpoint,
     /// The address it is bound to; `None` when a reload could not have it.
     pub(crate) address: Option<SocketAddr>,
+}
+
+/// The gateway, for the same.
+#[derive(Debug, Clone)]
+struct FrontEntry {
+    gateway: Gateway,
+    address: Option<SocketAddr>,
+}
+
+/// What runs, for those who ask.
+#[derive(Debug, Clone)]
+struct Published {
+    entries: Arc<[Entry]>,
+    gateway: Option<FrontEntry>,
 }
 
 /// Everything that runs.
@@ -80,7 +108,11 @@ pub struct Supervisor {
     leaving: Vec<Bridge>,
     admin: Option<Port>,
     gateway: Option<Front>,
-    entries: watch::Sender<Arc<[Entry]>>,
+    published: watch::Sender<Published>,
+    journal: Arc<Journal>,
+    orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
+    started: std::time::Instant,
+    socket: Option<Socket>,
     manager: ServiceManager,
 }
 
@@ -104,21 +136,23 @@ struct Front {
 }
 
 impl Supervisor {
-    /// Binds every port and starts every server. Needs a runtime.
+    /// Binds every port that isn't among the `sockets` and starts every server. Needs a runtime.
     ///
     /// # Errors
     /// [`StartError`]; nothing was started then.
     pub fn start(
         config: Config,
+        sockets: Sockets,
         shutdown: Shutdown,
         metrics: Arc<Metrics>,
+        journal: Arc<Journal>,
     ) -> Result<Supervisor, StartError> {
         let connections = Connections::new(
             config.max_connections,
             config.max_connections_per_ip,
             metrics.process().clone(),
         );
-        let ports = Ports::new(connections);
+        let ports = Ports::new(connections, sockets);
         let mut failures = Vec::new();
         let mut bind = |name: &str, listen: &config::Listen| {
             ports
@@ -142,6 +176,15 @@ impl Supervisor {
         if !failures.is_empty() {
             return Err(StartError::Bind(failures));
         }
+        let socket = match admin_socket::bind(&config) {
+            Ok(bound) => Some(bound),
+            Err(error) if config.socket.path.is_some() => return Err(error.into()),
+            // Nobody asked for it by name.
+            Err(error) => {
+                warn!("{error}");
+                None
+            }
+        };
         let spawner = Spawner::start(shutdown.tracker.clone())?;
         let shared = Shared {
             metrics,
@@ -160,7 +203,14 @@ impl Supervisor {
             leaving: Vec::new(),
             admin: None,
             gateway: None,
-            entries: watch::Sender::new(Arc::from([])),
+            published: watch::Sender::new(Published {
+                entries: Arc::from([]),
+                gateway: None,
+            }),
+            journal,
+            orders: mpsc::channel(MAX_ORDERS),
+            started: std::time::Instant::now(),
+            socket: None,
             manager: ServiceManager::new(),
             config,
         };
@@ -186,8 +236,21 @@ impl Supervisor {
             let port = supervisor.ports.open(listener, router, None, "gateway");
             supervisor.gateway = Some(Front { gateway, port });
         }
+        supervisor.warn_of_idle_sockets();
+        if let Some(bound) = socket {
+            supervisor.open_socket(bound);
+        }
         supervisor.publish();
         Ok(supervisor)
+    }
+
+    fn warn_of_idle_sockets(&self) {
+        let config = &self.config;
+        let bridges = config.bridges.iter().map(|it| (&*it.name, it.listen));
+        let admin = config.admin.iter().map(|it| ("admin", it.listen));
+        let gateway = config.gateway.iter().map(|it| ("gateway", it.listen));
+        self.ports
+            .warn_of_idle_sockets(bridges.chain(admin).chain(gateway));
     }
 
     fn build(
@@ -264,7 +327,12 @@ impl Supervisor {
             let retry = self.next_retry();
             tokio::select! {
                 () = self.shutdown.draining.cancelled() => break,
-                () = self.shutdown.hangup() => self.reload(&load),
+                () = self.shutdown.hangup() => drop(self.reload(&load)),
+                Some(answer) = self.orders.1.recv() => {
+                    let outcome = self.reload(&load);
+                    // Whoever asked may have gone; the log has it too.
+                    let _gone = answer.send(outcome.describe());
+                }
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
                     self.retry_ports(Port::wanted);
                 }
@@ -298,8 +366,8 @@ impl Supervisor {
 
     /// Ends everything: listeners, calls in flight, streams, servers (SUPERVISION §6).
     async fn stop(mut self) -> u8 {
-        self.manager.stopping();
         let drain = self.config.drain;
+        self.manager.stopping(drain + LADDER + LAST_WORDS);
         info!(?drain, "stopping: calls in flight may finish");
         if let Some(front) = &mut self.gateway {
             front.gateway.drain();
@@ -354,6 +422,7 @@ impl Supervisor {
         if let Some(admin) = &mut self.admin {
             admin.close();
         }
+        self.socket = None;
         self.ports.end(LAST_WORDS).await;
         if let Err(error) = self.spawner.kill_strays() {
             warn!(%error, "failed to look for processes left behind");
@@ -368,7 +437,14 @@ impl Supervisor {
             endpoint: running.endpoint.clone(),
             address: running.port.address(),
         });
-        self.entries.send_replace(entries.collect());
+        let gateway = self.gateway.as_ref().map(|front| FrontEntry {
+            gateway: front.gateway.clone(),
+            address: front.port.address(),
+        });
+        self.published.send_replace(Published {
+            entries: entries.collect(),
+            gateway,
+        });
     }
 
     fn tracker(&self) -> &TaskTracker {

@@ -4,6 +4,7 @@
 //! a full disk costs log lines, which are counted, and never a stop. A panic is logged the same way instead of being
 //! printed. `RUST_LOG`, where it is set, wins over the configured level.
 
+mod capture;
 #[cfg(feature = "otel")]
 mod export;
 mod queue;
@@ -20,7 +21,9 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
+use crate::journal::Journal;
 use crate::metrics::ProcessMetrics;
+use capture::Capture;
 use queue::{LogGuard, Queue};
 
 /// What is logged, and how it looks.
@@ -73,11 +76,12 @@ pub struct Guard {
     _log: LogGuard,
 }
 
-/// Starts logging for the whole process, and the export of traces if the environment asks for it.
+/// Starts logging for the whole process, from `info` on into the journal, too, and the export of traces if the environment asks
+/// for it.
 ///
 /// Where logging was started before (in tests), this one stays silent.
 #[must_use = "dropping the guard at once loses the last lines of the program"]
-pub fn start(log: &Log, metrics: &Arc<ProcessMetrics>) -> Guard {
+pub fn start(log: &Log, metrics: &Arc<ProcessMetrics>, journal: &Arc<Journal>) -> Guard {
     let terminal = std::io::stderr().is_terminal();
     let json = match log.format {
         LogFormat::Auto => !terminal,
@@ -97,8 +101,8 @@ pub fn start(log: &Log, metrics: &Arc<ProcessMetrics>) -> Guard {
         as_text(queue.clone(), colours)
     };
     if tracing_subscriber::registry()
-        .with(without_rmcp(filter))
-        .with(lines)
+        .with(lines.with_filter(without_rmcp(filter)))
+        .with(Capture(journal.clone()).with_filter(kept()))
         .try_init()
         .is_ok()
     {
@@ -154,6 +158,11 @@ fn without_rmcp(filter: EnvFilter) -> EnvFilter {
         return filter;
     }
     filter.add_directive("rmcp=off".parse().expect("it is a directive"))
+}
+
+/// What the journal keeps. What goes on per request belongs into the log alone.
+fn kept() -> EnvFilter {
+    without_rmcp(parse("info,audit=off").expect("it is a list of directives"))
 }
 
 fn parse(given: &str) -> Result<EnvFilter, BadLevel> {

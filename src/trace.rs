@@ -20,7 +20,6 @@ use crate::jsonrpc::{Message, member, string_value};
 use crate::metrics::{Outcome, ProcessMetrics};
 
 pub use carrier::continued;
-pub(crate) use carrier::told;
 pub use context::Context;
 pub use sampler::{Root, Sampler};
 
@@ -154,16 +153,13 @@ impl Tracer {
 }
 
 impl Ongoing {
-    /// What the server is told as its parent.
-    pub(crate) fn context(&self) -> &Context {
-        &self.context
-    }
-
-    /// It was sent to the server under this id.
-    pub(crate) fn sent(&mut self, k: u64) {
+    /// It goes to the server under the id `k`: what `message` becomes so that the server knows whose work it does; `None` if
+    /// there is no place for that.
+    pub(crate) fn sent(&mut self, message: &Message, k: u64) -> Option<Message> {
         if let Some(record) = &mut self.record {
             record.k = Some(k);
         }
+        carrier::told(message, &self.context)
     }
 
     /// The server's answer, which may say that something went wrong.
@@ -196,12 +192,15 @@ impl Ongoing {
     }
 
     /// It is over; never waits.
-    pub(crate) fn end(self, outcome: Outcome, took: Duration) {
-        let (Some(mut record), Some(tracer)) = (self.record, TRACER.get()) else {
+    pub(crate) fn end(&self, outcome: Outcome, took: Duration) {
+        let (Some(record), Some(tracer)) = (&self.record, TRACER.get()) else {
             return;
         };
-        record.outcome = outcome;
-        record.took = took;
+        let record = Record {
+            outcome,
+            took,
+            ..record.clone()
+        };
         if tracer.records.try_send(record).is_err() {
             tracer.metrics.spans_dropped.inc();
         }

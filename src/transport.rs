@@ -41,7 +41,7 @@ use axum::routing::any;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use backend::{Backend, Conversation};
+pub use backend::{Backend, Conversation, Known};
 pub use connections::{Connections, Permit};
 pub use front::Front;
 pub use guard::Guard;

@@ -8,6 +8,7 @@
 mod admission;
 mod generation;
 mod halt;
+mod opening;
 mod output;
 mod report;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -38,9 +39,11 @@ use super::start_gate::StartPermit;
 use super::state::{Phase, Status};
 use crate::backoff::Backoff;
 use crate::config::{self, Secret};
-use crate::metrics::{Dropped, StateLabel};
+use crate::mcp::Era;
+use crate::metrics::{Dropped, Gauge, StateLabel};
 use crate::process::{Child, Exit, Process, SpawnError};
 use generation::Generation;
+use opening::Probing;
 
 /// Bytes of one read after which other tasks get their turn.
 const FLOOD: usize = 16 * 1024;
@@ -67,6 +70,8 @@ pub(crate) enum Role {
         env: Vec<(OsString, Secret)>,
         /// With it, it is not one session's but serves those that its pool sends, and is initialised by the bridge.
         hello: Option<Box<Hello>>,
+        /// The era of the bridge's other servers.
+        known: Option<Era>,
     },
 }
 
@@ -85,6 +90,7 @@ pub(crate) struct Actor {
     facts: HashMap<SessionKey, Arc<Facts>>,
     waiting: VecDeque<Waiter>,
     handshake: Option<Handshake>,
+    probing: Probing,
     backoff: Backoff,
     life: Life,
     draining: Option<Instant>,
@@ -178,6 +184,7 @@ impl Actor {
             facts: HashMap::new(),
             waiting: VecDeque::new(),
             handshake: None,
+            probing: Probing::Unknown,
             backoff: Backoff::new(site.jitter.clone()),
             life: Life::Down(None),
             draining: None,
@@ -333,16 +340,11 @@ impl Actor {
         }
         let tool_lists = self.mux.tool_lists();
         self.queued.tool_lists.store(tool_lists, Ordering::Relaxed);
+        let metrics = &self.site.metrics;
         let waiting = self.out.outbox.len();
-        let before = self.queued.outgoing.swap(waiting, Ordering::Relaxed);
-        if before != waiting {
-            // Several instances share the gauge.
-            let size = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
-            self.site
-                .metrics
-                .queue_bytes
-                .add(size(waiting) - size(before));
-        }
+        publish(&self.queued.outgoing, waiting, &metrics.queue_bytes);
+        let in_flight = self.mux.in_flight();
+        publish(&self.queued.in_flight, in_flight, &metrics.in_flight);
         self.deliver();
     }
 
@@ -484,6 +486,15 @@ fn orders_event(order: &Result<(), watch::error::RecvError>) -> Event {
         Event::Orders
     } else {
         Event::Abandoned
+    }
+}
+
+/// Publishes a number of one instance, and adds the difference to the gauge that all instances of the bridge share.
+fn publish(own: &AtomicUsize, now: usize, shared: &Gauge) {
+    let before = own.swap(now, Ordering::Relaxed);
+    if before != now {
+        let signed = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        shared.add(signed(now) - signed(before));
     }
 }
 

@@ -2,17 +2,21 @@
 //!
 //! MCP 2025-11-25, Lifecycle § Initialization. A shared server is initialised once by the bridge; the raw result is kept
 //! and answers every client, with the revision negotiated and the promises taken out that a shared instance can't keep.
+//! What a modern server tells of itself instead (MCP 2026-07-28, Discovery) makes such a result too.
 
 use bytes::Bytes;
 
 use crate::jsonrpc::{
     Edit, ErrorObject, Message, Span, code, member, single_line, splice, string_value,
 };
-use crate::mcp::{Version, hide_tasks};
+use crate::mcp::era::server::{Versions, initialize_result};
+use crate::mcp::{Era, MODERN, Version, hide_tasks};
 
-/// A server's answer to `initialize`.
+/// A server's answer to `initialize`, or what stands for it.
 #[derive(Debug, Clone)]
 pub(crate) struct Handshake {
+    /// The revisions that a modern server speaks.
+    modern: Option<Versions>,
     result: Bytes,
     version: Box<str>,
     /// The result for clients of a shared instance, and where its revision stands.
@@ -38,15 +42,39 @@ impl Handshake {
         let shared = hide_tasks(&result).map_or_else(|| result.clone(), Bytes::from);
         let (shared_span, _) = version_of(&shared)?;
         Ok(Handshake {
+            modern: None,
             version: version.into(),
             shared: (shared, shared_span),
             result,
         })
     }
 
-    /// The revision that the server speaks.
-    pub(crate) fn version(&self) -> &str {
-        &self.version
+    /// What a modern server says of itself in the `result` of `server/discover`; one without a name gets `name`.
+    pub(crate) fn discovered(result: &[u8], versions: Versions, name: &str) -> Handshake {
+        let result = Bytes::from(initialize_result(result, name));
+        let shared = hide_tasks(&result).map_or_else(|| result.clone(), Bytes::from);
+        let (span, version) = version_of(&shared).expect("it was just put there");
+        Handshake {
+            modern: Some(versions),
+            version: version.into(),
+            shared: (shared, span),
+            result,
+        }
+    }
+
+    /// The era of the server.
+    pub(crate) fn era(&self) -> Era {
+        self.modern.as_ref().map_or(Era::Legacy, |_| Era::Modern)
+    }
+
+    /// The revision that is spoken with the server.
+    pub(crate) fn spoken(&self) -> &str {
+        self.modern.as_ref().map_or(&self.version, |_| MODERN)
+    }
+
+    /// The JSON array of the revisions that a modern server speaks, as it wrote it.
+    pub(crate) fn supported_versions(&self) -> Option<&Bytes> {
+        self.modern.as_ref().map(Versions::text)
     }
 
     /// `serverInfo.name` and `serverInfo.version`.
@@ -64,6 +92,15 @@ impl Handshake {
     pub(crate) fn has(&self, name: &str) -> bool {
         member(&self.result, "capabilities")
             .is_some_and(|span| member(span.of(&self.result), name).is_some())
+    }
+
+    /// Whether it declared that it tells when its list of that kind changes.
+    pub(crate) fn tells_of(&self, kind: &str) -> bool {
+        let part = |text: &[u8], key| Some(member(text, key)?.of(text).to_vec());
+        part(&self.result, "capabilities")
+            .and_then(|capabilities| part(&capabilities, kind))
+            .and_then(|capability| part(&capability, "listChanged"))
+            .is_some_and(|declared| declared == b"true")
     }
 
     /// The answer to a client of the shared instance that offers the revision `offered`, under its `id`; and the

@@ -114,13 +114,15 @@ impl Facts {
     }
 }
 
-/// What the task of an instance lets others see without asking: bytes on their way to the server, signs of life.
+/// What the task of an instance lets others see without asking: what is on its way to the server and back, signs of life.
 #[derive(Debug, Default)]
 pub(crate) struct Queued {
     /// In the channel to the task.
     pub(crate) incoming: AtomicUsize,
     /// In the task's outbox.
     pub(crate) outgoing: AtomicUsize,
+    /// Requests that the server has not answered.
+    pub(crate) in_flight: AtomicUsize,
     /// Signs of life of the task.
     pub(crate) beats: AtomicU64,
     /// Changes of the server's tools, new servers among them.

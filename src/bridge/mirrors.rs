@@ -29,6 +29,12 @@ impl Mirrors {
 }
 
 impl Bridge {
+    /// Those of its tools, if they have been asked for since the last change.
+    pub fn mirrored_now(&self) -> Option<Arc<Mirrored>> {
+        let now = self.0.shared.queued.tool_lists.load(Ordering::Relaxed);
+        self.0.mirrors.cell(now).get().cloned()
+    }
+
     /// Those of its tools; asked for once, by the first who needs them. `None` when the server can't be asked.
     ///
     /// # Cancel safety

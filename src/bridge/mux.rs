@@ -11,6 +11,7 @@ mod changes;
 mod client;
 mod doubt;
 mod generations;
+mod modern;
 mod server;
 mod subscriptions;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use super::mailbox::{Delivery, DeliveryKind, Refusal};
 use super::outbox::Outbox;
 use crate::config;
 use crate::jsonrpc::{ErrorObject, Message, RequestId};
+use crate::mcp::era::server::Introduction;
 use crate::mcp::{ClientCapabilities, Level, Request};
 use crate::metrics::{BridgeMetrics, MethodLabel, Outcome};
 use crate::trace::{self, Ongoing};
@@ -32,7 +34,9 @@ use tracing::field::Empty;
 use tracing::{Span, debug, debug_span};
 
 use changes::{Lists, Untold};
+use client::Verdict;
 use doubt::Doubt;
+use modern::{Dialect, Modern};
 pub(crate) use subscriptions::{MAX_URI, Subscriptions};
 
 /// Requests of one session that may be in flight, so that one session can't use up the bridge's.
@@ -121,6 +125,8 @@ pub(crate) enum Incoming {
 /// Requests that the bridge makes on its own behalf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OwnRequest {
+    /// `server/discover`, to learn what the server is.
+    Discover,
     /// `initialize` of a shared instance.
     Initialize,
     /// `ping`, to hear whether the server lives.
@@ -154,6 +160,8 @@ pub(crate) struct Mux<A> {
     tool_lists: u64,
     /// The last server is gone and the next one is not ready: there is nobody to be told anything.
     between_generations: bool,
+    /// What there is to know of the server, if it is a modern one.
+    modern: Option<Modern>,
 }
 
 /// A request of a client that the server has not answered.
@@ -165,6 +173,9 @@ struct Call<A> {
     address: A,
     request: Request,
     label: MethodLabel,
+    dialect: Dialect,
+    /// The least severe log lines that a modern server was asked for.
+    logs: Option<Level>,
     then: Then,
     position: u64,
     started: Instant,
@@ -192,10 +203,16 @@ enum Then {
 #[derive(Debug)]
 struct Seat<A> {
     outlet: A,
+    /// Its `initialize` was answered here.
+    initialized: bool,
     capabilities: ClientCapabilities,
+    /// What a modern server is told of it.
+    introduction: Option<Box<Introduction>>,
     level: Option<Level>,
     in_flight: HashMap<RequestId, u64, foldhash::fast::RandomState>,
     asks: BTreeMap<u64, Ask<A>>,
+    /// What it was asked about its own calls, by the ids of both.
+    questions: BTreeMap<u64, u64>,
     next_ask: u64,
     untold: Untold,
     last_answer: Option<Instant>,
@@ -234,6 +251,7 @@ impl<A: Clone> Mux<A> {
             changes_due: None,
             tool_lists: 0,
             between_generations: false,
+            modern: None,
         }
     }
 
@@ -257,10 +275,13 @@ impl<A: Clone> Mux<A> {
             session,
             Seat {
                 outlet,
+                initialized: false,
                 capabilities,
+                introduction: None,
                 level: None,
                 in_flight: HashMap::default(),
                 asks: BTreeMap::new(),
+                questions: BTreeMap::new(),
                 next_ask: part.asks_above + 1,
                 untold: Untold::default(),
                 last_answer: None,
@@ -294,9 +315,17 @@ impl<A: Clone> Mux<A> {
         self.seats.keys().copied()
     }
 
-    /// Requests of clients that the server has not answered.
+    /// Requests of clients that the server has not answered and is to answer by itself.
     pub(crate) fn in_flight(&self) -> usize {
-        self.calls.len()
+        if self.modern.is_none() {
+            return self.calls.len();
+        }
+        self.calls.values().filter(|call| !call.is_stream()).count()
+    }
+
+    /// Whether everything that one session says is for its server alone, and the other way round.
+    fn is_private(&self) -> bool {
+        self.service == Service::Dedicated && self.modern.is_none()
     }
 
     /// Changes of the server's tools so far.
@@ -306,12 +335,15 @@ impl<A: Clone> Mux<A> {
 
     /// Those of them that the server is at work on, as far as is known.
     pub(crate) fn working(&self) -> usize {
-        self.calls.values().filter(|call| !call.is_held).count()
+        let works = |call: &&Call<A>| !call.is_held && !call.is_stream();
+        self.calls.values().filter(works).count()
     }
 
     /// When [`Mux::tick`] has something to do.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
-        [self.nearest, self.changes_due].into_iter().flatten().min()
+        let feed = self.modern.as_ref().and_then(Modern::due);
+        let due = [self.nearest, self.changes_due, feed];
+        due.into_iter().flatten().min()
     }
 
     /// A new id for the server; never used twice, over all generations.
@@ -379,16 +411,24 @@ impl<A: Clone> Mux<A> {
         if self.changes_due.is_some_and(|due| due <= now) {
             self.send_changes(now, out);
         }
+        self.tick_feed(now, out);
     }
 
     /// What `call` would have meant is not to be known: nobody waits for its answer any more.
     fn gave_up(&mut self, k: u64, call: &Call<A>, now: Instant, out: &mut Output<A>) {
-        if self.service == Service::Dedicated {
+        if self.is_private() {
             return;
         }
-        self.doubt
-            .arises(k, call.session, call.request.may_ask(), now);
+        // A modern server asks nothing, and logs nothing where it was not asked to.
+        if self.modern.is_none() || call.logs.is_some() && call.is_at_server() {
+            self.doubt
+                .arises(k, call.session, call.request.may_ask(), now);
+        }
         match &call.then {
+            Then::Subscribed(uri) if self.modern.is_some() => {
+                let _last = self.subscriptions.given_up(call.session, uri, k);
+                self.feed_later(now);
+            }
             Then::Subscribed(uri) if self.subscriptions.given_up(call.session, uri, k) => {
                 self.tell_uri("resources/unsubscribe", uri, out);
             }
@@ -422,7 +462,8 @@ impl<A: Clone> Mux<A> {
         if let Some(traced) = &mut call.traced {
             traced.failed(error.code);
         }
-        self.ended(&mut call, outcome, now);
+        self.withdraw(&call, "its call is over", out);
+        self.ended(&call, outcome, now);
         out.deliver(
             &call.address,
             kind,
@@ -431,14 +472,14 @@ impl<A: Clone> Mux<A> {
     }
 
     /// Notes that `call` is over.
-    fn ended(&mut self, call: &mut Call<A>, outcome: Outcome, now: Instant) {
+    fn ended(&mut self, call: &Call<A>, outcome: Outcome, now: Instant) {
         if let Some(seat) = self.seats.get_mut(&call.session) {
             seat.in_flight.remove(&call.id);
             seat.last_answer = Some(now);
         }
         let took = now.duration_since(call.started);
         over(&call.span, outcome, took);
-        if let Some(traced) = call.traced.take() {
+        if let Some(traced) = &call.traced {
             traced.end(outcome, took);
         }
         self.metrics.call_finished(call.label, outcome, took);
@@ -500,7 +541,7 @@ pub(crate) struct Waiting<A> {
 
 /// `initialize` is never cancelled.
 fn cancel_at_server<A>(k: u64, call: &Call<A>, reason: &str, out: &mut Output<A>) {
-    if call.request == Request::Initialize {
+    if call.request == Request::Initialize || !call.is_at_server() {
         return;
     }
     let text = format!(

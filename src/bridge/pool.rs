@@ -13,6 +13,7 @@ use super::actor::{Actor, Role, tend};
 use super::instance::{Halt, Instance, Orders, Queued};
 use super::state::{Phase, Status};
 use crate::config::{Isolation, Secret};
+use crate::mcp::Era;
 use kept::Kept;
 pub(crate) use kept::Lease;
 
@@ -24,6 +25,8 @@ const COMMANDS: usize = 1024;
 pub(crate) struct Pool {
     site: Arc<Site>,
     orders: watch::Receiver<Orders>,
+    /// What is known from the shared instance.
+    shared: watch::Receiver<Status>,
     /// Places taken.
     live: Arc<watch::Sender<usize>>,
     shelf: Mutex<Shelf>,
@@ -65,10 +68,15 @@ impl Drop for Slot {
 }
 
 impl Pool {
-    pub(crate) fn new(site: Arc<Site>, orders: watch::Receiver<Orders>) -> Pool {
+    pub(crate) fn new(
+        site: Arc<Site>,
+        orders: watch::Receiver<Orders>,
+        shared: watch::Receiver<Status>,
+    ) -> Pool {
         Pool {
             site,
             orders,
+            shared,
             live: Arc::default(),
             shelf: Mutex::default(),
         }
@@ -112,6 +120,11 @@ impl Pool {
             return;
         }
         let mut shelf = self.shelf();
+        if orders.settings.isolation == Isolation::Auto && self.era() == Some(Era::Modern) {
+            // Nobody needs an instance of its own there.
+            shelf.spare = None;
+            return;
+        }
         let restarts = orders.restarts;
         if !shelf
             .spare
@@ -164,6 +177,7 @@ impl Pool {
             _slot: slot,
             env: env.to_vec(),
             hello: None,
+            known: self.era(),
         };
         let actor = Actor::new(
             role,
@@ -178,6 +192,12 @@ impl Pool {
         shelf.seen.retain(|status| status.has_changed().is_ok());
         shelf.seen.push(seen);
         Some(Instance { commands, queued })
+    }
+
+    /// The era that the next server of this bridge is expected to speak.
+    fn era(&self) -> Option<Era> {
+        let pinned = self.orders.borrow().settings.era;
+        pinned.or_else(|| self.shared.borrow().era)
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {

@@ -14,7 +14,7 @@ use super::visit::{Purpose, Visit};
 use super::{Bridge, Transport};
 use crate::config::Isolation;
 use crate::jsonrpc::{ErrorObject, Kind, Message, code};
-use crate::mcp::{ClientCapabilities, Request};
+use crate::mcp::{ClientCapabilities, Era, Request};
 use crate::metrics::Refused;
 
 /// A session ends when its client does, which may take a while.
@@ -29,10 +29,9 @@ pub struct Session {
     key: SessionKey,
     transport: Option<Transport>,
     facts: Arc<Facts>,
-    /// A single request of a stateless client.
-    visit: Option<Visit>,
     link: OnceLock<Link>,
-    attaching: Mutex<()>,
+    /// Held while the instance is chosen; the visit, if it is one, is of no use after that.
+    attaching: Mutex<Option<Visit>>,
 }
 
 /// The instance that serves the session; chosen with the first message.
@@ -70,9 +69,8 @@ impl Session {
                     .map(|_| ClientCapabilities::STATELESS)
                     .unwrap_or_default(),
             ),
-            visit,
             link: OnceLock::new(),
-            attaching: Mutex::default(),
+            attaching: Mutex::new(visit),
         }
     }
 
@@ -145,35 +143,41 @@ impl Session {
             return Ok(link);
         }
         // Of two first messages at the same time one attaches and the other waits for it, some microseconds.
-        let _attaching = self
+        let mut attaching = self
             .attaching
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(link) = self.link.get() {
             return Ok(link);
         }
-        let link = self.attach(message)?;
+        let link = match &*attaching {
+            Some(visit) => self.attach_visit(visit)?,
+            None => self.attach(message)?,
+        };
+        *attaching = None;
         Ok(self.link.get_or_init(|| link))
     }
 
     /// Chooses the instance by the bridge's isolation and what the client's `initialize` declares.
     fn attach(&self, message: &Message) -> Result<Link, Box<Turned>> {
-        if let Some(visit) = &self.visit {
-            return self.attach_visit(visit);
-        }
         let initialize = Request::of(&message.method()) == Request::Initialize;
         let env = &self.facts.part.env;
+        let modern = self.bridge.era() == Some(Era::Modern);
+        // It belongs to no session.
+        let stateless = modern && message.envelope().meta_version.is_some();
         let dedicated = !env.is_empty()
             || self.transport.is_some()
                 && match self.bridge.settings().isolation {
                     Isolation::Shared => false,
-                    Isolation::Session => true,
+                    Isolation::Session => !stateless,
+                    // What a modern server asks belongs to its call, whoever else is there.
+                    Isolation::Auto if modern => false,
                     Isolation::Auto => {
                         let params = message.part(message.envelope().params).unwrap_or_default();
                         initialize && ClientCapabilities::declared(params).any()
                     }
                 };
-        if dedicated && !initialize {
+        if dedicated && !initialize && !stateless {
             let error = ErrorObject::new(code::INVALID_REQUEST, "send initialize first");
             return Err(Turned::away(Refusal::Invalid, Refused::Malformed, error));
         }

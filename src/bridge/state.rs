@@ -104,12 +104,12 @@ pub struct Status {
     pub next_start: Option<Instant>,
     /// Why it is unavailable, and the cure.
     pub cure: Option<String>,
-    /// Which era of the protocol the server speaks, once that is known.
-    pub era: Option<Era>,
-    /// The JSON list of the revisions that a modern server speaks.
-    pub supported_versions: Option<Bytes>,
-    /// `serverInfo.name` and `.version` of the last initialize result.
+    /// `serverInfo.name` and `.version` of the last initialize or discover result.
     pub server: Option<(String, String)>,
+    /// The era of the last server that was ready.
+    pub era: Option<Era>,
+    /// The JSON array of the revisions that it speaks, if that is a modern one.
+    pub supported_versions: Option<Bytes>,
 }
 
 impl Status {
@@ -139,9 +139,9 @@ impl Status {
             deaths: Arc::default(),
             next_start: None,
             cure: None,
+            server: None,
             era: None,
             supported_versions: None,
-            server: None,
         }
     }
 }

@@ -1,16 +1,25 @@
-//! `call`: one tool call; its progress on a terminal, its result as text or as the server's own JSON.
+//! `call`: one tool call; its progress on a terminal, its result as text, tables and files or as the server's own JSON.
 
+pub(super) mod content;
+mod files;
+mod table;
+
+use std::cell::RefCell;
 use std::io::IsTerminal;
+use std::pin::pin;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::client::{Client, ClientError};
 use super::target::{Target, nearest};
-use super::tools::{elements, name, text, value};
-use super::{CallArguments, output, status};
+use super::tools::{name, text, value};
+use super::{CallArguments, clock, output, status};
 use crate::jsonrpc::{MAX_DEPTH, ScanError, scan};
+
+/// Characters of a bar of progress.
+const BAR: usize = 20;
 
 /// How a call ended, as far as it was one.
 enum Outcome {
@@ -27,9 +36,21 @@ pub(super) fn call(arguments: CallArguments) -> ExitCode {
         tool,
         arguments,
         json,
+        table,
+        save,
         timeout,
     } = arguments;
-    let arguments = arguments.unwrap_or_else(|| "{}".to_owned());
+    let arguments = match arguments.as_deref() {
+        Some("-") => match std::io::read_to_string(std::io::stdin()) {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("failed to read the arguments from stdin: {error}");
+                return output::fail(&message, status::USAGE);
+            }
+        },
+        Some(text) => text.to_owned(),
+        None => "{}".to_owned(),
+    };
     if let Err(complaint) = check_object(&arguments) {
         return output::fail(&complaint, status::USAGE);
     }
@@ -42,7 +63,19 @@ pub(super) fn call(arguments: CallArguments) -> ExitCode {
         Err(failed) => return failed,
     };
     match outcome {
-        Outcome::Result(result) => print(&result, json),
+        Outcome::Result(result) if json => {
+            output::answer(&String::from_utf8_lossy(&result), code(&result))
+        }
+        Outcome::Result(result) => {
+            let tables = table || std::io::stdout().is_terminal();
+            let files = files::Files::new(save, &tool);
+            let text = content::readable(&result, tables, Some(&files));
+            if is_error(&result) {
+                output::error(&output::for_stderr(&text));
+                return code(&result);
+            }
+            output::answer(&output::for_stdout(&text), code(&result))
+        }
         Outcome::Unknown(message) => output::fail(&message, status::FAILURE),
         Outcome::Failed(error) => output::fail(&error.to_string(), error.status()),
         Outcome::Interrupted => ExitCode::from(status::INTERRUPTED),
@@ -55,19 +88,7 @@ async fn run(target: Target, tool: &str, arguments: &str, limit: Duration) -> Ou
         Ok(client) => client,
         Err(error) => return Outcome::Failed(error),
     };
-    let shown = std::io::stderr().is_terminal();
-    let mut progress = |params: &[u8]| {
-        if shown {
-            output::status_line(&progress_line(params));
-        }
-    };
-    let called = tokio::select! {
-        called = client.call(tool, arguments, &mut progress) => Some(called),
-        _ = tokio::signal::ctrl_c() => None,
-    };
-    if shown {
-        output::status_line("");
-    }
+    let called = watched(&mut client, tool, arguments).await;
     let outcome = match called {
         None => {
             client.cancel().await;
@@ -82,6 +103,42 @@ async fn run(target: Target, tool: &str, arguments: &str, limit: Duration) -> Ou
     };
     client.close().await;
     outcome
+}
+
+/// Calls the tool and shows on a terminal how it goes; nothing when the user gave up.
+async fn watched(
+    client: &mut Client,
+    tool: &str,
+    arguments: &str,
+) -> Option<Result<Bytes, ClientError>> {
+    let begun = Instant::now();
+    let is_shown = std::io::stderr().is_terminal();
+    let last = RefCell::new(String::new());
+    let show = || {
+        if is_shown {
+            let time = clock::span(Duration::from_secs(begun.elapsed().as_secs().max(1)));
+            output::status_line(&format!("{time}  {}", last.borrow()));
+        }
+    };
+    let mut progress = |params: &[u8]| {
+        *last.borrow_mut() = progress_line(params);
+        show();
+    };
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.reset();
+    let mut call = pin!(client.call(tool, arguments, &mut progress));
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    let called = loop {
+        tokio::select! {
+            called = &mut call => break Some(called),
+            _ = tick.tick() => show(),
+            _ = &mut interrupted => break None,
+        }
+    };
+    if is_shown {
+        output::status_line("");
+    }
+    called
 }
 
 /// Whether the call failed because there is no such tool: asked only after a failure, and answered with the nearest name.
@@ -112,12 +169,12 @@ async fn missing(
     Some(format!("the server has no tool `{tool}`; {cure}"))
 }
 
-fn is_error(result: &[u8]) -> bool {
+pub(super) fn is_error(result: &[u8]) -> bool {
     value(result, "isError") == Some(b"true")
 }
 
 /// Whether `text` is a JSON object; if not, what is wrong and where.
-fn check_object(text: &str) -> Result<(), String> {
+pub(super) fn check_object(text: &str) -> Result<(), String> {
     let wrong = match serde_json::from_str::<Box<serde_json::value::RawValue>>(text) {
         Ok(_) if text.trim_start().starts_with('{') => return check_scan(text),
         Ok(_) => "they are JSON, but no object".to_owned(),
@@ -140,10 +197,21 @@ fn check_scan(text: &str) -> Result<(), String> {
     }
 }
 
-/// `3/10 the message`.
+/// `[######              ] 3/10 the message`; no bar where nobody knows how much it will be.
 fn progress_line(params: &[u8]) -> String {
     let number = |key| value(params, key).map(String::from_utf8_lossy);
-    let mut line = number("progress").unwrap_or_default().into_owned();
+    let float = |key| number(key).and_then(|text| text.parse::<f64>().ok());
+    let mut line = String::new();
+    if let (Some(done), Some(total)) = (float("progress"), float("total"))
+        && total > 0.0
+    {
+        let share = (done / total).clamp(0.0, 1.0);
+        let full = (0..BAR)
+            .filter(|at| (*at as f64) < share * BAR as f64)
+            .count();
+        line = format!("[{}{}] ", "#".repeat(full), " ".repeat(BAR - full));
+    }
+    line.push_str(&number("progress").unwrap_or_default());
     if let Some(total) = number("total") {
         line.push('/');
         line.push_str(&total);
@@ -155,72 +223,11 @@ fn progress_line(params: &[u8]) -> String {
     output::plain(&line)
 }
 
-fn print(result: &[u8], json: bool) -> ExitCode {
-    let failed = is_error(result);
-    let code = match failed {
+fn code(result: &[u8]) -> ExitCode {
+    match is_error(result) {
         true => ExitCode::from(status::FAILURE),
         false => ExitCode::SUCCESS,
-    };
-    if json {
-        return output::answer(&String::from_utf8_lossy(result), code);
     }
-    if failed {
-        output::error(&output::for_stderr(&readable(result)));
-        return code;
-    }
-    output::answer(&output::for_stdout(&readable(result)), code)
-}
-
-/// A result for people: texts as they are, other content described, the structured result when there is no text.
-fn readable(result: &[u8]) -> String {
-    let content = value(result, "content").unwrap_or_default();
-    let mut parts = Vec::new();
-    let mut has_text = false;
-    for item in elements(content) {
-        has_text |= text(item, "type").as_deref() == Some("text");
-        parts.push(describe(item));
-    }
-    if !has_text && let Some(structured) = value(result, "structuredContent") {
-        parts.push(output::pretty(structured));
-    }
-    if parts.is_empty() && value(result, "content").is_none() {
-        // No tool's result of any known form: better shown than lost.
-        parts.push(output::pretty(result));
-    }
-    parts.join("\n")
-}
-
-fn describe(item: &[u8]) -> String {
-    let kind = text(item, "type").unwrap_or_default();
-    let of = |object: &[u8], key| text(object, key).unwrap_or_else(|| "?".to_owned());
-    match kind.as_str() {
-        "text" => text(item, "text").unwrap_or_default(),
-        "image" | "audio" => {
-            let size = decoded_size(value(item, "data").unwrap_or_default());
-            format!("[{kind}: {}, {size} bytes]", of(item, "mimeType"))
-        }
-        "resource_link" => format!("[link: {} ({})]", of(item, "uri"), of(item, "name")),
-        "resource" => {
-            let resource = value(item, "resource").unwrap_or_default();
-            let uri = of(resource, "uri");
-            match (text(resource, "text"), value(resource, "blob")) {
-                (Some(text), _) => format!("[resource: {uri}]\n{text}"),
-                (None, Some(blob)) => format!(
-                    "[resource: {uri}, {}, {} bytes]",
-                    of(resource, "mimeType"),
-                    decoded_size(blob)
-                ),
-                (None, None) => format!("[resource: {uri}]"),
-            }
-        }
-        _ => output::pretty(item),
-    }
-}
-
-/// Bytes that a base64 text (with its quotes) stands for.
-fn decoded_size(quoted: &[u8]) -> usize {
-    let digits = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
-    quoted.iter().filter(digits).count() * 3 / 4
 }
 
 #[cfg(test)]
@@ -246,33 +253,11 @@ mod tests {
     }
 
     #[test]
-    fn content_is_text_or_described() {
-        for (result, shown) in [
-            (
-                r#"{"content":[{"type":"text","text":"a\nb"},{"type":"image","mimeType":"image/png","data":"AAAA\/w=="}],"structuredContent":{"a":1}}"#,
-                "a\nb\n[image: image/png, 4 bytes]",
-            ),
-            (
-                r#"{"content":[],"structuredContent":{"a":[1e400,12345678901234567890]}}"#,
-                "{\n  \"a\": [\n    1e400,\n    12345678901234567890\n  ]\n}",
-            ),
-            (
-                r#"{"content":[{"type":"resource","resource":{"uri":"x:y","text":"T"}},{"type":"resource_link","uri":"u:v","name":"n"}]}"#,
-                "[resource: x:y]\nT\n[link: u:v (n)]",
-            ),
-            (r#"{"content":[]}"#, ""),
-            (r#"{"task":1.0}"#, "{\n  \"task\": 1.0\n}"),
-        ] {
-            assert_eq!(readable(result.as_bytes()), shown, "{result}");
-        }
-    }
-
-    #[test]
     fn progress_is_one_line() {
         for (params, line) in [
             (
                 r#"{"progress":1,"total":3,"message":"one\r\n"}"#,
-                "1/3 one\u{fffd}\u{fffd}",
+                "[#######             ] 1/3 one\u{fffd}\u{fffd}",
             ),
             (r#"{"progress":0.5}"#, "0.5"),
         ] {

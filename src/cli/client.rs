@@ -43,6 +43,8 @@ pub(super) struct Client {
     line: Line,
     /// HTTP+SSE only: where all that the server says arrives.
     stream: Option<Stream>,
+    /// What the server said of itself.
+    peer: String,
     last_id: u64,
     /// How long an answer may take.
     limit: Duration,
@@ -62,6 +64,7 @@ impl Client {
             name,
             line,
             stream: None,
+            peer: String::new(),
             last_id: 0,
             limit,
         };
@@ -92,11 +95,17 @@ impl Client {
                 self.line
                     .not_mcp_because("its answer to `initialize` names no protocol version")
             })?;
+        self.peer = introduction(&result);
         if transport == Transport::Streamable {
             self.line.revision = Some(revision);
         }
         let ready = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         self.line.post(ready.to_owned()).await.map(drop)
+    }
+
+    /// The server's name, version and revision, for people.
+    pub(super) fn peer(&self) -> &str {
+        &self.peer
     }
 
     /// Every tool, each as the server's own text.
@@ -291,8 +300,38 @@ impl Client {
     }
 }
 
+/// `postgres-mcp 0.3.0, revision 2025-06-18` out of a result of `initialize`.
+fn introduction(result: &[u8]) -> String {
+    let text = |object: &[u8], key: &str| {
+        let text = member(object, key).and_then(|span| string_value(span.of(object)));
+        text.map(|text| text.into_owned())
+    };
+    let server = member(result, "serverInfo").map_or(&b"{}"[..], |span| span.of(result));
+    let name = text(server, "name").unwrap_or_else(|| "a server without a name".to_owned());
+    let version = text(server, "version").map_or(String::new(), |version| format!(" {version}"));
+    let revision = text(result, "protocolVersion").unwrap_or_default();
+    format!("{name}{version}, revision {revision}")
+}
+
 fn request(id: u64, method: &str, params: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#)
+}
+
+/// What a plain GET of `url` is answered with.
+pub(super) async fn status_of(
+    url: Url,
+    limit: Duration,
+) -> Result<reqwest::StatusCode, ClientError> {
+    let line = Line::new(url, None)?;
+    match timeout(limit, line.status()).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(ClientError::Late {
+            url: shown(&line.url),
+            method: "GET".to_owned(),
+            limit,
+            cure: "its log may say why",
+        }),
+    }
 }
 
 /// Where the stream's first event says that messages are to be posted; the same origin only, because the key goes along.

@@ -18,6 +18,22 @@ pub(super) fn line(text: &str) {
     let _lost = writeln!(io::stdout().lock(), "{text}");
 }
 
+/// Writes `text` and a line end to stdout; false when nobody reads it any more.
+pub(super) fn line_or_end(text: &str) -> bool {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}")
+        .and_then(|()| stdout.flush())
+        .is_ok()
+}
+
+/// Writes `text` where the last page stood on the terminal.
+pub(super) fn page(text: &str) {
+    let text = text.replace('\n', "\x1b[K\n");
+    let mut stdout = io::stdout().lock();
+    // Nobody is there to be told.
+    let _lost = write!(stdout, "\x1b[H{text}\x1b[K\n\x1b[J").and_then(|()| stdout.flush());
+}
+
 /// Writes what a command was asked for and a line end to stdout. Gives back `code`, or, said why, [`status::SOFTWARE`] when
 /// it could not be written; a reader that has closed its pipe wanted no more of it.
 pub(super) fn answer(text: &str, code: ExitCode) -> ExitCode {

@@ -9,9 +9,10 @@ use tracing::warn;
 use super::start_table::start_table;
 use super::{LogArguments, RunArguments, ServeArguments, output, status};
 use crate::config::{self, Config, Environment, Listen, Loaded, Problems};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-use crate::supervisor::{StartError, Supervisor};
+use crate::supervisor::{Sockets, StartError, Supervisor};
 use crate::telemetry::{self, Level, Log, LogFormat};
 
 /// Serves what a file configures.
@@ -56,6 +57,11 @@ fn daemon(
     log: LogArguments,
     ports_file: Option<PathBuf>,
 ) -> ExitCode {
+    // First, because they are known by number only.
+    let sockets = match Sockets::inherited() {
+        Ok(sockets) => sockets,
+        Err(error) => return fail(&format!("failed to {error}"), status::UNAVAILABLE),
+    };
     // Before anything else: a signal without a handler would be lost (as PID 1) or end us without order.
     let shutdown = match Shutdown::on_signals() {
         Ok(shutdown) => shutdown,
@@ -87,14 +93,18 @@ fn daemon(
         Err(error) => return fail(&error, status::USAGE),
     };
     let metrics = Metrics::new();
-    let guard = telemetry::start(&log, metrics.process());
+    let journal = Journal::new();
+    let guard = telemetry::start(&log, metrics.process(), &journal);
     for warning in warnings {
         warn!("{warning}");
     }
-    let started = runtime.block_on(async { Supervisor::start(config, shutdown, metrics) });
+    let started =
+        runtime.block_on(async { Supervisor::start(config, sockets, shutdown, metrics, journal) });
     let supervisor = match started {
         Ok(supervisor) => supervisor,
-        Err(error @ StartError::Bind(_)) => return fail(&error.to_string(), status::UNAVAILABLE),
+        Err(error @ (StartError::Bind(_) | StartError::Socket(_))) => {
+            return fail(&error.to_string(), status::UNAVAILABLE);
+        }
         Err(StartError::Machine(error)) => {
             return fail(
                 &format!("failed to prepare for starting processes: {error}"),

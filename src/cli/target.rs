@@ -11,7 +11,7 @@ use super::{ConfigArgument, output, status};
 use crate::config::{Bridge, Config, Environment, Secret};
 
 /// Where the key comes from that no one else may see in a list of processes.
-const KEY_VARIABLE: &str = "MCP_BRIDGED_KEY";
+pub(super) const KEY_VARIABLE: &str = "MCP_BRIDGED_KEY";
 
 #[derive(Debug, Args)]
 pub(super) struct TargetArguments {
@@ -38,17 +38,25 @@ pub(super) type Refused = (String, u8);
 
 impl TargetArguments {
     pub(super) fn resolve(self) -> Result<Target, Refused> {
+        Target::of(&self.target, self.config, self.key)
+    }
+}
+
+impl Target {
+    /// The server at a URL or of a bridge, with the key that is given, or in the environment, or else the bridge's.
+    pub(super) fn of(
+        name: &str,
+        config: ConfigArgument,
+        key: Option<String>,
+    ) -> Result<Self, Refused> {
         let environment = std::env::var(KEY_VARIABLE).ok();
-        let given = self
-            .key
-            .or(environment)
-            .filter(|key| !key.is_empty())
-            .map(Secret::new);
-        let mut target = if self.target.contains("://") {
-            Target::of_url(&self.target)?
+        let given = key.or(environment);
+        let given = given.filter(|key| !key.is_empty()).map(Secret::new);
+        let mut target = if name.contains("://") {
+            Self::of_url(name)?
         } else {
-            let path = self.config.path();
-            Target::of_bridge(find(&path, &self.target)?, &path)?
+            let path = config.path();
+            Self::of_bridge(find(&path, name)?, &path)?
         };
         target.key = given.or(target.key);
         if let Some(key) = &target.key
@@ -59,9 +67,7 @@ impl TargetArguments {
         }
         Ok(target)
     }
-}
 
-impl Target {
     fn of_url(text: &str) -> Result<Self, Refused> {
         let refuse = |why: &str| {
             let message = format!(

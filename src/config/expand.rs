@@ -57,6 +57,18 @@ pub(super) fn expand(
     }
 }
 
+/// The variable that is all there is in `text`, with or without a default.
+pub(super) fn only_variable(text: &str) -> Option<&str> {
+    let name = match text.strip_prefix("os.environ/") {
+        Some(name) => name,
+        None => {
+            let inner = text.strip_prefix("${")?.strip_suffix('}')?;
+            inner.split_once(":-").map_or(inner, |(name, _)| name)
+        }
+    };
+    is_variable(name).then_some(name)
+}
+
 /// The value of what stands between braces.
 fn reference(inner: &str, lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<String, Flaw> {
     let (name, default) = match inner.split_once(":-") {
@@ -145,6 +157,21 @@ mod tests {
         check("$${A}", Ok("${A}"));
         check("$$$${A}", Ok("$${A}"));
         check("$A costs 5$", Ok("$A costs 5$"));
+    }
+
+    #[test]
+    fn a_variable_by_itself_is_recognised() {
+        for (text, expected) in [
+            ("${A}", Some("A")),
+            ("${A:-x}", Some("A")),
+            ("os.environ/A", Some("A")),
+            ("x${A}", None),
+            ("${A}${B}", None),
+            ("$${A}", None),
+            ("A", None),
+        ] {
+            assert_eq!(only_variable(text), expected, "{text}");
+        }
     }
 
     #[test]

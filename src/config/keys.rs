@@ -11,13 +11,13 @@ mod server;
 
 use std::time::Duration;
 
-use super::check::{glob, host, level};
+use super::check::{filled, glob, host, level};
 use super::draft::{Draft, Globs, Top};
 use super::environment::Inherit;
 use super::read::Reader;
 use super::secret::Purpose;
 use super::yaml::Node;
-use super::{LogFormat, Secret};
+use super::{LogFormat, Secret, SocketMode};
 
 pub(super) use bridge::{BRIDGE_OWN, BRIDGE_SHARED};
 pub(super) use gateway::GATEWAY;
@@ -170,6 +170,20 @@ const ADMIN: &[Key<Top>] = &[
             clear: |t| t.admin_keys.clear(),
             add: |t, secret| t.admin_keys.push(secret),
         },
+    ),
+    key(
+        "socket",
+        Kind::Text {
+            expected: "a path",
+            set: |t, text| filled(&text).map(|()| t.config.socket.path = Some(text.into())),
+        },
+    ),
+    key(
+        "socket_mode",
+        Kind::Choice(&[
+            ("600", |t| t.config.socket.mode = SocketMode::Owner),
+            ("660", |t| t.config.socket.mode = SocketMode::Group),
+        ]),
     ),
 ];
 

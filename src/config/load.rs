@@ -15,7 +15,7 @@ use super::problem::Report;
 use super::read::{Missing, Reader};
 use super::wording::{quote, reason};
 use super::yaml::{Entry, Node, Value, join, parse};
-use super::{Admin, Config, Environment, Listen, Loaded, Place, Problems};
+use super::{Admin, AdminSocket, Config, Environment, Listen, Loaded, Place, Problems};
 
 /// See [`Config::load`].
 pub(super) fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> {
@@ -33,11 +33,33 @@ pub(super) fn load(path: &Path, environment: &Environment) -> Result<Loaded, Pro
         };
         loader.config(&root)
     });
-    let config = report.verdict(config)?;
+    let mut config = report.verdict(config)?;
+    config.file = Some(path.to_owned());
     Ok(Loaded {
         config,
         warnings: warnings.into_sorted(),
     })
+}
+
+/// See [`Config::admin_of`].
+pub(super) fn admin_of(path: &Path, environment: &Environment) -> (Option<Admin>, AdminSocket) {
+    let (mut report, mut warnings) = (Report::new(path), Report::new(path));
+    let root = read_text(path, &mut report).and_then(|text| root(&text, &mut report));
+    let Some(root) = root.map(|root| root.only(|key| key == "admin")) else {
+        return (None, AdminSocket::default());
+    };
+    let mut loader = Loader {
+        report: &mut report,
+        warnings: &mut warnings,
+        environment,
+        base: path.parent().unwrap_or(Path::new("")),
+        claims: Vec::new(),
+    };
+    let top = loader.outline(&root);
+    let admin = root
+        .entry("admin")
+        .and_then(|entry| loader.admin(&top, entry));
+    (admin, top.config.socket)
 }
 
 struct Loader<'a> {
@@ -67,12 +89,7 @@ struct Read {
 
 impl Loader<'_> {
     fn config(&mut self, root: &Node) -> Config {
-        let mut top = Top::new();
-        let mut reader = self.reader();
-        reader.map(root, "", &[TOP], &mut top);
-        let missing = reader.missing;
-        self.report_missing(missing, None);
-
+        let mut top = self.outline(root);
         let defaults = root.entry("defaults").map(|entry| &entry.node);
         if let Some(defaults) = defaults {
             // Once by itself, because no bridge may be there to use it. What it lacks is a matter of the bridges.
@@ -91,6 +108,18 @@ impl Loader<'_> {
             self.warn_unused(root, &top.config);
         }
         top.config
+    }
+
+    /// Reads what stands in the tables of the top level; the rest of the work builds on that.
+    fn outline(&mut self, root: &Node) -> Top {
+        let mut top = Top::new();
+        let mut reader = self.reader();
+        reader.map(root, "", &[TOP], &mut top);
+        let missing = reader.missing;
+        self.report_missing(missing, None);
+        let path = &mut top.config.socket.path;
+        *path = path.take().map(|path| self.base.join(path));
+        top
     }
 
     /// Reads the bridges and the remote servers into `config`.
@@ -200,12 +229,26 @@ impl Loader<'_> {
 
     fn admin(&mut self, top: &Top, entry: &Entry) -> Option<Admin> {
         let Some(port) = entry.node.entry("port") else {
-            if matches!(entry.node.value, Value::Map(_) | Value::Null) {
+            let lacks = |key| entry.node.entry(key).is_none();
+            if matches!(entry.node.value, Value::Map(_) | Value::Null)
+                && lacks("socket")
+                && lacks("socket_mode")
+            {
                 self.report.at(
                     entry.place,
                     "admin",
                     "`port` is missing; choose one for the admin listener",
                 );
+            }
+            for key in ["host", "api_keys"] {
+                if let Some(other) = entry.node.entry(key)
+                    && !(lacks("socket") && lacks("socket_mode"))
+                {
+                    let text = format!(
+                        "found `{key}` without `port`, to which it belongs; add `port` or remove it"
+                    );
+                    self.report.at(other.place, join("admin", key), text);
+                }
             }
             return None;
         };

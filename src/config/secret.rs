@@ -21,26 +21,47 @@ pub(super) enum Purpose {
 
 /// A key that clients must present, or one that proves to others who we are.
 #[derive(Clone)]
-pub struct Secret(String);
+pub struct Secret {
+    value: String,
+    variable: Option<String>,
+}
 
 impl Secret {
     /// Wraps `value`; one of more than 512 bytes is never matched.
     #[must_use]
     pub fn new(value: String) -> Self {
-        Self(value)
+        Self {
+            value,
+            variable: None,
+        }
+    }
+
+    /// The same, from a variable of the environment.
+    #[must_use]
+    pub(super) fn from_variable(value: String, variable: Option<&str>) -> Self {
+        Self {
+            value,
+            variable: variable.map(str::to_owned),
+        }
+    }
+
+    /// The variable that it comes from, if it is the whole of one.
+    #[must_use]
+    pub fn variable(&self) -> Option<&str> {
+        self.variable.as_deref()
     }
 
     /// Whether `presented` is this secret. Takes the same time wherever they differ and however long either of them is,
     /// up to the accepted length.
     #[must_use]
     pub fn matches(&self, presented: &[u8]) -> bool {
-        padded_eq(self.0.as_bytes(), presented).into()
+        padded_eq(self.value.as_bytes(), presented).into()
     }
 
     /// The value itself, for the one place that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.value
     }
 }
 
@@ -50,9 +71,10 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Of the value alone.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+        self.value.as_bytes().ct_eq(other.value.as_bytes()).into()
     }
 }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{
-    Bridge, Command, Config, Environment, Gateway, Isolation, Listen, Loaded, LogFormat, Model,
-    OnCrash, Provider, Restart, Timing,
+    AdminSocket, Bridge, Command, Config, Environment, Gateway, Isolation, Listen, Loaded,
+    LogFormat, Model, OnCrash, Provider, Restart, SocketMode, Timing,
 };
 
 /// Loads `yaml` from a directory that holds `files` with mode 0600.
@@ -105,7 +105,8 @@ fn the_file_in_the_repository_loads_where_nothing_is_installed() {
 
 #[test]
 fn a_bridge_of_two_keys_has_the_documented_defaults() {
-    let loaded = load("bridges: { a: { port: 8001, command: cat } }");
+    let mut loaded = load("bridges: { a: { port: 8001, command: cat } }");
+    assert!(loaded.config.file.take().is_some());
     let mut expected = Bridge::new(
         "a".to_owned(),
         Listen::loopback(8001),
@@ -229,6 +230,30 @@ bridges: { a: { port: 1, command: cat } }",
     let admin = config.admin.unwrap();
     assert_eq!(admin.listen, Listen::loopback(9));
     assert!(admin.api_keys[0].matches(b"hunter2"));
+}
+
+#[test]
+fn the_admin_socket_is_found_in_a_broken_file_too() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("bridges.yaml");
+    let of = |yaml: &str| {
+        std::fs::write(&path, yaml).unwrap();
+        Config::admin_of(&path, &Environment::default())
+    };
+    let yaml = "admin: { port: 9, socket: run/a.sock, socket_mode: 660 }\nbridges: { a: { prt: 1 }, b: \"${NO}\" }";
+    let (admin, socket) = of(yaml);
+    assert_eq!(admin.unwrap().listen, Listen::loopback(9));
+    assert_eq!(socket.path, Some(directory.path().join("run/a.sock")));
+    assert_eq!(socket.mode, SocketMode::Group);
+    for yaml in ["bridges: {}", "admin: { socket: a.sock", ""] {
+        assert_eq!(of(yaml), (None, AdminSocket::default()), "{yaml}");
+    }
+    let loaded = load("admin: { socket: /run/a.sock }\nbridges: { a: { port: 1, command: cat } }");
+    assert_eq!(loaded.config.admin, None);
+    assert_eq!(
+        loaded.config.socket.path.unwrap().to_str(),
+        Some("/run/a.sock")
+    );
 }
 
 #[test]
@@ -378,6 +403,30 @@ admin: { port: 5, host: 0.0.0.0 }";
              there may use it",
         ]
     );
+}
+
+#[test]
+fn a_credential_of_the_service_manager_is_not_exposed() {
+    let directory = TempDir::new().unwrap();
+    let key = directory.path().join("key");
+    fs::write(&key, "k").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o440)).unwrap();
+    let file = directory.path().join("bridges.yaml");
+    // any other file with this mode is said to be exposed
+    for (variable, exposed) in [("CREDENTIALS_DIRECTORY", 0), ("KEYS", 1)] {
+        let keys = format!("['file:${{{variable}}}/key']");
+        fs::write(
+            &file,
+            format!("bridges: {{ a: {{ port: 1, command: cat, api_keys: {keys} }} }}"),
+        )
+        .unwrap();
+        let environment = [
+            ("PATH", "/usr/bin:/bin"),
+            (variable, directory.path().to_str().unwrap()),
+        ];
+        let loaded = Config::load(&file, &environment.into_iter().collect()).unwrap();
+        assert_eq!(loaded.warnings.len(), exposed, "{variable}");
+    }
 }
 
 #[test]

@@ -3,10 +3,12 @@
 //! The YAML that is accepted is the plain kind: one document, text as keys, each key once. Anchors, aliases, merge keys and
 //! tags are refused by name, so that nothing in the file means something that isn't written there.
 
+use std::path::Path;
+
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
-use super::Place;
 use super::problem::Report;
+use super::{Place, Problems};
 
 /// A value and where it starts.
 #[derive(Clone, Debug)]
@@ -53,6 +55,18 @@ impl Node {
         node
     }
 
+    fn into_json(self) -> serde_json::Value {
+        match self.value {
+            Value::Null | Value::Refused => serde_json::Value::Null,
+            Value::Scalar(text) => text.into(),
+            Value::List(items) => items.into_iter().map(Self::into_json).collect(),
+            Value::Map(entries) => entries
+                .into_iter()
+                .map(|entry| (entry.key, entry.node.into_json()))
+                .collect(),
+        }
+    }
+
     /// The entries, if this is a map.
     pub(super) fn entries(&self) -> &[Entry] {
         match &self.value {
@@ -60,6 +74,17 @@ impl Node {
             _ => &[],
         }
     }
+}
+
+/// A file of somebody else's as JSON, each scalar as the text that it is spelled with.
+///
+/// # Errors
+/// What is wrong with it, each thing with its place.
+pub(crate) fn as_json(file: &Path, text: &str) -> Result<serde_json::Value, Problems> {
+    let mut report = Report::new(file);
+    let root = parse(text.strip_prefix('\u{feff}').unwrap_or(text), &mut report);
+    let value = root.map_or(serde_json::Value::Null, |root| root.into_json());
+    report.verdict(Some(value))
 }
 
 /// Parses the one document of `text`; `None` when it can't be read to its end or there is none.

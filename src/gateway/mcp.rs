@@ -23,8 +23,7 @@ use super::access::Denied;
 use super::core::Core;
 use crate::bridge::{Budget, Mailbox, Principal, Transport, Visit};
 use crate::mcp::Era;
-use crate::mcp::mirrored::Mirrored;
-use crate::transport::{Backend, Conversation, Reject};
+use crate::transport::{Backend, Conversation, Known, Reject};
 use talk::Talk;
 
 /// All servers as one.
@@ -96,9 +95,8 @@ impl Backend for Aggregate {
         Box::pin(std::future::ready(()))
     }
 
-    fn mirrored<'a>(&'a self) -> Pin<Box<dyn Future<Output = Option<Arc<Mirrored>>> + Send + 'a>> {
-        let snapshot = self.0.snapshot();
-        Box::pin(std::future::ready(Some(snapshot.mirrored().clone())))
+    fn mirrored(&self) -> Known<'_> {
+        Known::Now(self.0.snapshot().mirrored().clone())
     }
 
     fn input_timeout(&self) -> Duration {

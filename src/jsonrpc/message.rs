@@ -1,5 +1,7 @@
 //! One JSON-RPC message: its text and the places of its envelope.
 
+mod meta;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
-pub use parts::{Outcome, outcome, retain_members};
+pub use parts::{Outcome, member_cuts, outcome, retain_members};
 use scanner::{Scanned, Scanner};
 
 /// Lists that are taken apart have no more elements: a body of commas would become many times its size in places.
@@ -68,14 +68,14 @@ impl Span {
         text.slice(self.start()..self.end())
     }
 
+    /// The place right behind its first byte, without a byte: in an object, before its members.
+    pub fn inner(self) -> Span {
+        Span::new(self.start() + 1, self.start() + 1)
+    }
+
     /// The place right behind it, without a byte.
     pub fn behind(self) -> Span {
         Span::new(self.end(), self.end())
-    }
-
-    /// The place right behind its first byte, without a byte: the inside of an object begins there.
-    pub fn opened(self) -> Span {
-        Span::new(self.start() + 1, self.start() + 1)
     }
 
     /// The bytes it covers in `text`.

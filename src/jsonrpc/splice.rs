@@ -1,5 +1,7 @@
 //! Edits as spans and bytes: everything outside an edit stays as it was.
 
+use bytes::Bytes;
+
 use super::Span;
 
 /// Puts `with` in the place of `span`.
@@ -21,6 +23,13 @@ pub fn splice(out: &mut Vec<u8>, text: &[u8], edits: &mut [Edit<'_>]) {
         from = edit.span.end();
     }
     out.extend_from_slice(&text[from..]);
+}
+
+/// A copy of a part of a message that stands on one line and shares nothing with it.
+pub fn one_line(text: &[u8]) -> Bytes {
+    let mut text = text.to_vec();
+    single_line(&mut text);
+    text.into()
 }
 
 /// Turns CR and LF into spaces. In JSON they stand raw only between tokens, so nothing that the text says changes.

@@ -4,6 +4,7 @@
 //! modern client or goes to a modern server is translated at that edge, as bytes, or passes untouched where both are modern.
 
 pub mod client;
+pub mod server;
 
 /// Which of the two a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

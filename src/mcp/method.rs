@@ -23,6 +23,10 @@ pub enum Request {
     ListTools,
     /// The other lists. They change nothing, so a new generation may be asked again.
     List,
+    /// `server/discover`, of revision 2026-07-28.
+    Discover,
+    /// `subscriptions/listen`, of revision 2026-07-28: it stays open.
+    Listen,
     /// `tasks/…`: nothing that a shared instance can keep apart.
     Task,
     /// `notifications/…`: no request. A server that looks at the method alone would act on it as it stands.
@@ -44,6 +48,8 @@ impl Request {
             "prompts/get" | "resources/read" => Request::Interactive,
             "tools/list" => Request::ListTools,
             "prompts/list" | "resources/list" | "resources/templates/list" => Request::List,
+            "server/discover" => Request::Discover,
+            "subscriptions/listen" => Request::Listen,
             _ if method.starts_with("tasks/") => Request::Task,
             _ if method.starts_with("notifications/") => Request::Notification,
             _ => Request::Other,
@@ -57,7 +63,7 @@ impl Request {
 
     /// Whether it may be sent again to a new generation after it was delivered to one that died.
     pub fn is_repeatable(self) -> bool {
-        matches!(self, Request::ListTools | Request::List)
+        matches!(self, Request::ListTools | Request::List | Request::Discover)
     }
 }
 

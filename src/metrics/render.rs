@@ -234,6 +234,12 @@ impl View {
                 family.gauge(&labels, bridge.sessions[transport as usize].get())?;
             }
         }
+        let help = "Requests of clients that the servers have not answered";
+        let mut family = gauge(out, "calls_in_flight", help, None)?;
+        for bridge in &self.bridges {
+            let labels = Labels([("bridge", &bridge.name)]);
+            family.gauge(&labels, bridge.in_flight.get())?;
+        }
         let help = "Instances of the server, by state";
         let mut family = gauge(out, "instances", help, None)?;
         for bridge in &self.bridges {

@@ -1,5 +1,5 @@
 //! The few system calls that Rust's safe libraries don't offer: what a child does between fork and exec (SUPERVISION §8),
-//! and `waitid`, whose status nix cannot represent for real-time signals.
+//! `waitid`, whose status nix cannot represent for real-time signals, and what a pipe still holds.
 //!
 //! Everything a child needs is prepared before the fork, because afterwards only async-signal-safe calls are allowed: no
 //! allocation, no lock, no panic. The step that failed travels to the parent inside the error number, the only thing
@@ -7,11 +7,12 @@
 
 #![expect(
     unsafe_code,
-    reason = "pre_exec and waitid have no safe equivalent; all other code of the program is safe"
+    reason = "pre_exec, waitid and FIONREAD have no safe equivalent; all other code of the program is safe"
 )]
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -213,6 +214,17 @@ fn wait(kind: libc::idtype_t, id: i32, flags: i32) -> Option<(i32, Exit)> {
     }
 }
 
+/// Bytes written into `pipe` that nobody has read, also once nobody can any more.
+pub(super) fn unread(pipe: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the descriptor is open as long as it is borrowed, and `count` outlives the call, which writes one c_int.
+    let result = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
 /// The groups that a login of `name` would have.
 pub(super) fn groups_of(name: &str, gid: Gid) -> io::Result<Vec<Gid>> {
     let name = CString::new(name).map_err(io::Error::other)?;
@@ -222,6 +234,18 @@ pub(super) fn groups_of(name: &str, gid: Gid) -> io::Result<Vec<Gid>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_has_read_is_counted_also_when_nobody_can_any_more() {
+        use std::io::{Read, Write};
+        use std::os::fd::AsFd;
+        let (mut reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(b"hello").unwrap();
+        assert_eq!(unread(writer.as_fd()).unwrap(), 5);
+        reader.read_exact(&mut [0; 2]).unwrap();
+        drop(reader);
+        assert_eq!(unread(writer.as_fd()).unwrap(), 3);
+    }
 
     #[test]
     fn a_failed_step_survives_the_way_through_the_error_number() {

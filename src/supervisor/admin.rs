@@ -1,6 +1,11 @@
-//! The admin listener: health of all bridges, numbers, what runs, and restarts.
+//! The admin listener and the admin socket: health of all bridges, numbers, what runs, restarts, reloads, and the last lines of
+//! logs.
+
+mod facts;
+mod logs;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,11 +16,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{Entry, Supervisor};
+use super::{Entry, Published, Supervisor};
 use crate::config::Secret;
+use crate::journal::Journal;
 use crate::metrics::{self, Metrics};
 use crate::transport::{Guard, Reject, health};
 
@@ -24,31 +31,57 @@ use crate::transport::{Guard, Reject, health};
 struct Admin {
     host: IpAddr,
     keys: Arc<[Secret]>,
-    entries: watch::Receiver<Arc<[Entry]>>,
+    published: watch::Receiver<Published>,
     metrics: Arc<Metrics>,
+    journal: Arc<Journal>,
+    orders: mpsc::Sender<Order>,
+    file: Option<PathBuf>,
+    started: Instant,
+    /// Ends the wait for lines.
+    stop: CancellationToken,
 }
+
+/// What the main loop is asked for: a reload, of which it tells the outcome.
+pub(super) type Order = oneshot::Sender<Value>;
 
 impl Supervisor {
     /// The admin listener's routes, for the configuration in force.
     pub(super) fn admin_router(&self) -> Router {
         let settings = self.config.admin.as_ref();
+        let host = settings.map_or(IpAddr::from([127, 0, 0, 1]), |admin| admin.listen.host);
+        let keys = settings.map(|admin| admin.api_keys.clone());
+        self.router_for(host, keys.unwrap_or_default())
+    }
+
+    /// The same for the admin socket, whose permissions are its guard.
+    pub(super) fn socket_router(&self) -> Router {
+        self.router_for(IpAddr::from([127, 0, 0, 1]), Vec::new())
+    }
+
+    fn router_for(&self, host: IpAddr, keys: Vec<Secret>) -> Router {
         let admin = Admin {
-            host: settings.map_or(IpAddr::from([127, 0, 0, 1]), |admin| admin.listen.host),
-            keys: settings
-                .map(|admin| admin.api_keys.clone())
-                .unwrap_or_default()
-                .into(),
-            entries: self.entries.subscribe(),
+            host,
+            keys: keys.into(),
+            published: self.published.subscribe(),
             metrics: self.shared.metrics.clone(),
+            journal: self.journal.clone(),
+            orders: self.orders.0.clone(),
+            file: self.config.file.clone(),
+            started: self.started,
+            stop: self.shared.stop.clone(),
         };
         Router::new()
             .route("/health", any(health_of_all))
             .route("/ready", any(health_of_all))
             .route("/live", any(live))
             .route("/metrics", any(numbers))
+            .route("/status", any(status))
             .route("/bridges", any(bridges))
             .route("/bridges/{name}", any(one_bridge))
             .route("/bridges/{name}/restart", any(restart))
+            .route("/bridges/{name}/logs", any(logs::of_one))
+            .route("/logs", any(logs::of_all))
+            .route("/reload", any(reload))
             .fallback(unknown)
             .with_state(admin)
     }
@@ -67,7 +100,7 @@ impl Admin {
     }
 
     fn entries(&self) -> Arc<[Entry]> {
-        self.entries.borrow().clone()
+        self.published.borrow().entries.clone()
     }
 
     fn find(&self, name: &str) -> Option<Entry> {
@@ -128,8 +161,22 @@ async fn bridges(State(admin): State<Admin>, request: Request) -> Response {
     if let Err(reject) = admin.admit(&request, READ, true) {
         return reject.into_response();
     }
-    let all: Vec<Value> = admin.entries().iter().map(describe).collect();
+    let all: Vec<Value> = admin.entries().iter().map(facts::of).collect();
     Json(json!({ "bridges": all })).into_response()
+}
+
+/// What runs: the program, the bridges, the gateway.
+async fn status(State(admin): State<Admin>, request: Request) -> Response {
+    if let Err(reject) = admin.admit(&request, READ, true) {
+        return reject.into_response();
+    }
+    let bridges: Vec<Value> = admin.entries().iter().map(facts::of).collect();
+    Json(json!({
+        "daemon": facts::of_daemon(&admin),
+        "bridges": bridges,
+        "gateway": admin.published.borrow().gateway.as_ref().map(facts::of_gateway),
+    }))
+    .into_response()
 }
 
 async fn one_bridge(
@@ -142,8 +189,8 @@ async fn one_bridge(
     }
     match admin.find(&name) {
         Some(entry) => {
-            let mut facts = describe(&entry);
-            facts["deaths"] = deaths(&entry);
+            let mut facts = facts::of(&entry);
+            facts["deaths"] = facts::deaths(&entry);
             Json(facts).into_response()
         }
         None => Reject::NotFound.into_response(),
@@ -165,12 +212,36 @@ async fn restart(
         bridge = entry.bridge.name(),
         "restart asked for at the admin listener"
     );
+    // Before the order, so that whoever waits for the next one doesn't take this one for it.
+    let generation = entry.bridge.status().generation;
     entry.bridge.restart();
-    (
-        StatusCode::ACCEPTED,
-        Json(json!({ "bridge": entry.bridge.name(), "restarting": true })),
-    )
-        .into_response()
+    let facts =
+        json!({ "bridge": entry.bridge.name(), "restarting": true, "generation": generation });
+    (StatusCode::ACCEPTED, Json(facts)).into_response()
+}
+
+/// 200 with the changes, or 422 with everything that is wrong with the file.
+async fn reload(State(admin): State<Admin>, request: Request) -> Response {
+    if let Err(reject) = admin.admit(&request, "POST", true) {
+        return reject.into_response();
+    }
+    info!("reload asked for at the admin listener");
+    let (answer, outcome) = oneshot::channel();
+    let ordered = admin.orders.send(answer).await;
+    // Both fail only when the main loop has ended.
+    let outcome = match ordered {
+        Ok(()) => outcome.await.ok(),
+        Err(_) => None,
+    };
+    let Some(outcome) = outcome else {
+        let stopping = json!({ "reloaded": false, "stopping": true });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(stopping)).into_response();
+    };
+    let status = match outcome["reloaded"] == true {
+        true => StatusCode::OK,
+        false => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    (status, Json(outcome)).into_response()
 }
 
 async fn unknown(State(admin): State<Admin>, request: Request) -> Response {
@@ -180,51 +251,4 @@ async fn unknown(State(admin): State<Admin>, request: Request) -> Response {
         false,
     );
     outcome.err().unwrap_or(Reject::NotFound).into_response()
-}
-
-/// Everything about one bridge but its secrets.
-fn describe(entry: &Entry) -> Value {
-    let now = Instant::now();
-    let settings = entry.bridge.settings();
-    let status = entry.bridge.status();
-    let mut facts = health::describe(&settings.name, &status, now);
-    let urls = entry.address.map(|address| {
-        json!({ "sse": format!("http://{address}/sse"), "http": format!("http://{address}/mcp") })
-    });
-    let instances: Vec<Value> = entry
-        .bridge
-        .dedicated()
-        .iter()
-        .map(|status| json!({ "state": status.phase.label(), "pid": status.pid }))
-        .collect();
-    if let Some(last) = &status.last_exit {
-        facts["last_exit"]["stderr"] = json!(last.stderr);
-    }
-    facts["aliases"] = json!(settings.aliases);
-    facts["description"] = json!(settings.description);
-    facts["urls"] = json!(urls);
-    facts["pid"] = json!(status.pid);
-    facts["server"] = json!(
-        status
-            .server
-            .map(|(name, version)| json!({ "name": name, "version": version }))
-    );
-    facts["sessions"] = json!(entry.endpoint.sessions());
-    facts["tools"] = json!(entry.bridge.tools());
-    facts["instances"] = json!(instances);
-    facts
-}
-
-/// The tally of deaths, the last one first.
-fn deaths(entry: &Entry) -> Value {
-    let now = Instant::now();
-    let status = entry.bridge.status();
-    let deaths = status.deaths.iter().rev().map(|death| {
-        let mut facts = health::last_exit(&death.last, now);
-        facts["generation"] = json!(death.generation);
-        facts["productive"] = json!(death.productive);
-        facts["stderr"] = json!(death.last.stderr);
-        facts
-    });
-    deaths.collect()
 }

@@ -10,7 +10,9 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
+use super::sockets::Sockets;
 use crate::config::Listen;
 use crate::metrics::BridgeMetrics;
 use crate::transport::Connections;
@@ -101,14 +103,16 @@ impl Port {
 #[derive(Debug)]
 pub(super) struct Ports {
     connections: Connections,
+    sockets: Sockets,
     tasks: TaskTracker,
     kill: CancellationToken,
 }
 
 impl Ports {
-    pub(super) fn new(connections: Connections) -> Ports {
+    pub(super) fn new(connections: Connections, sockets: Sockets) -> Ports {
         Ports {
             connections,
+            sockets,
             tasks: TaskTracker::new(),
             kill: CancellationToken::new(),
         }
@@ -118,12 +122,32 @@ impl Ports {
         self.connections.set_limits(max, per_ip);
     }
 
+    /// The service manager's socket for it, or a new one.
     pub(super) fn bind(&self, name: &str, listen: &Listen) -> Result<TcpListener, BindError> {
-        listener::bind(listen.address()).map_err(|source| BindError {
+        let held = self.sockets.find(name, listen);
+        let bound = held.and_then(|held| match held {
+            Some(listener) => listener::adopt(listener),
+            None => listener::bind(listen.address()),
+        });
+        bound.map_err(|source| BindError {
             name: name.to_owned(),
             listen: *listen,
             source,
         })
+    }
+
+    /// Says which of the service manager's sockets nobody serves.
+    pub(super) fn warn_of_idle_sockets<'a>(
+        &self,
+        listeners: impl Iterator<Item = (&'a str, Listen)> + Clone,
+    ) {
+        for (socket, address) in self.sockets.idle(listeners) {
+            warn!(
+                socket,
+                %address,
+                "the service manager's socket belongs to no listener: who connects there waits for ever"
+            );
+        }
     }
 
     pub(super) fn open(

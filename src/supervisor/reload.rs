@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::outcome::{Changed, Reloaded, What};
 use super::ports::Port;
 use super::{Front, Running, Supervisor, publish_limits};
 use crate::config::{self, Change, Config, Loaded, Problems};
@@ -12,7 +13,7 @@ use crate::gateway::Gateway;
 
 impl Supervisor {
     /// Reads the configuration again. With any problem in it everything stays as it is.
-    pub(super) fn reload(&mut self, load: &impl Fn() -> Result<Loaded, Problems>) {
+    pub(super) fn reload(&mut self, load: &impl Fn() -> Result<Loaded, Problems>) -> Reloaded {
         self.manager.reloading();
         match load() {
             Ok(Loaded { config, warnings }) => {
@@ -20,8 +21,9 @@ impl Supervisor {
                     warn!("{warning}");
                 }
                 let changes = self.apply(config);
-                info!(changes, "reloaded");
+                info!(changes = changes.len(), "reloaded");
                 self.manager.ready(&self.state_in_words());
+                Reloaded::Applied { changes, warnings }
             }
             Err(problems) => {
                 for problem in problems.iter() {
@@ -33,13 +35,14 @@ impl Supervisor {
                     "reload refused ({count} problems, see the log); {}",
                     self.state_in_words()
                 ));
+                Reloaded::Refused(problems)
             }
         }
     }
 
-    fn apply(&mut self, config: Config) -> usize {
-        let mut changes = 0;
+    fn apply(&mut self, config: Config) -> Vec<Changed> {
         let old = std::mem::replace(&mut self.config, config.clone());
+        let mut changes = Changed::around(&old, &config);
         self.ports
             .set_limits(config.max_connections, config.max_connections_per_ip);
         let mut before = std::mem::take(&mut self.bridges);
@@ -51,7 +54,7 @@ impl Supervisor {
                 .any(|bridge| bridge.name == running.settings.name)
         };
         for running in before.extract_if(.., |running| !is_kept(running)) {
-            changes += 1;
+            changes.push(Changed::new(&running.settings.name, What::Removed));
             self.remove(running);
         }
         for settings in config.bridges {
@@ -61,21 +64,23 @@ impl Supervisor {
             {
                 Some(at) => {
                     let mut running = before.swap_remove(at);
-                    changes += usize::from(self.change(&mut running, settings));
+                    let generation = running.bridge.status().generation;
+                    let what = self.change(&mut running, settings);
+                    let name = &running.settings.name;
+                    changes.extend(what.map(|what| Changed::of(name, what, generation)));
                     self.bridges.push(running);
                 }
                 None => {
-                    changes += 1;
                     let running = self.build(settings, |_, _, _| Port::Wanted {
                         again: Instant::now(),
                     });
                     info!(bridge = running.settings.name, "bridge added");
+                    changes.push(Changed::new(&running.settings.name, What::Added));
                     self.bridges.push(running);
                 }
             }
         }
         if old.admin != config.admin {
-            changes += 1;
             if let Some(mut admin) = self.admin.take() {
                 admin.close();
             }
@@ -83,14 +88,18 @@ impl Supervisor {
                 again: Instant::now(),
             });
         }
-        changes += usize::from(self.change_gateway(&old, config.gateway));
+        if old.socket != config.socket {
+            self.reopen_socket();
+        }
+        self.change_gateway(&old, config.gateway);
         self.retry_ports(Port::wanted_soon);
+        self.warn_of_idle_sockets();
         self.publish();
         changes
     }
 
     /// The gateway takes over its settings and the bridges there are; without a section it ends.
-    fn change_gateway(&mut self, old: &Config, settings: Option<config::Gateway>) -> bool {
+    fn change_gateway(&mut self, old: &Config, settings: Option<config::Gateway>) {
         let changed = old.gateway != settings || old.remotes != self.config.remotes;
         let bridges = self.bridges.iter().map(|running| running.bridge.clone());
         let bridges = bridges.collect();
@@ -130,7 +139,6 @@ impl Supervisor {
         if changed {
             info!(bridge = "gateway", "gateway changed");
         }
-        changed
     }
 
     fn open_gateway(&self, gateway: &Gateway, failed: fn() -> Port) -> Port {
@@ -161,7 +169,7 @@ impl Supervisor {
         });
     }
 
-    fn change(&mut self, running: &mut Running, settings: config::Bridge) -> bool {
+    fn change(&mut self, running: &mut Running, settings: config::Bridge) -> Option<What> {
         let change = settings.change_from(&running.settings);
         if change == Change::None {
             // The time for draining stands above the bridges.
@@ -169,7 +177,7 @@ impl Supervisor {
             running
                 .bridge
                 .reconfigure(settings, self.config.drain, false);
-            return false;
+            return None;
         }
         let name = settings.name.clone();
         let moved = settings.listen != running.settings.listen;
@@ -186,7 +194,7 @@ impl Supervisor {
             running.port = new;
         }
         info!(bridge = name, ?change, "bridge changed");
-        true
+        Some(change.into())
     }
 
     fn open_port(&self, running: &Running, failed: fn() -> Port) -> Port {
@@ -245,6 +253,7 @@ impl Supervisor {
         if let Some(mut front) = self.gateway.take() {
             if front.port.is_due(now) {
                 front.port = self.open_gateway(&front.gateway, failed);
+                opened |= front.port.address().is_some();
             }
             self.gateway = Some(front);
         }

@@ -38,9 +38,11 @@ impl ServiceManager {
         }
     }
 
-    pub(super) fn stopping(&self) {
+    /// With the longest time that the stop may take, so that a long drain isn't cut by the unit's own time-out.
+    pub(super) fn stopping(&self, longest: Duration) {
         send(&[
             NotifyState::Stopping,
+            NotifyState::ExtendTimeoutUsec(u32::try_from(longest.as_micros()).unwrap_or(u32::MAX)),
             NotifyState::Status("stopping: calls in flight may finish"),
         ]);
     }

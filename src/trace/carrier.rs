@@ -28,18 +28,22 @@ pub fn continued(message: &Message, parent: &str, state: Option<&str>) -> Option
         members.push_str(&format!(",\"{STATE}\":{}", serde_json::Value::from(state)));
     }
     let (span, with) = gap(message)?.filled(&members);
-    let with = with.as_bytes();
-    let text = message.editing(&mut [Edit { span, with }]).into_bytes();
-    Some(Message::parse(text).expect("a member was added where there was none"))
+    Some(edited(message, span, &with))
 }
 
-/// The edit by which the server learns of `context`: a span, and what comes in its place. `None` where there is no place
-/// for it.
-pub(crate) fn told(message: &Message, context: &Context) -> Option<(Span, String)> {
-    match place_of(message, PARENT) {
-        Some(span) => Some((span, format!("\"{context}\""))),
-        None => Some(gap(message)?.filled(&format!("\"{PARENT}\":\"{context}\""))),
-    }
+/// The request `message` as it is told to the server: the work of `context`. `None` where there is no place for that.
+pub(super) fn told(message: &Message, context: &Context) -> Option<Message> {
+    let (span, with) = match place_of(message, PARENT) {
+        Some(span) => (span, format!("\"{context}\"")),
+        None => gap(message)?.filled(&format!("\"{PARENT}\":\"{context}\"")),
+    };
+    Some(edited(message, span, &with))
+}
+
+fn edited(message: &Message, span: Span, with: &str) -> Message {
+    let with = with.as_bytes();
+    let text = message.editing(&mut [Edit { span, with }]).into_bytes();
+    Message::parse(text).expect("one member of an object was added or replaced")
 }
 
 /// Whose work `message` continues, and what other tracers say.
@@ -60,7 +64,7 @@ fn gap(message: &Message) -> Option<Gap> {
     let envelope = message.envelope();
     let inside = |object: Span| {
         let rest = object.of(message.text()).strip_prefix(b"{")?;
-        Some((object.opened(), rest.trim_ascii_start() != b"}"))
+        Some((object.inner(), rest.trim_ascii_start() != b"}"))
     };
     match (envelope.meta, envelope.params) {
         (Some(meta), _) => inside(meta).map(|(at, others)| Gap::Meta(at, others)),
@@ -103,11 +107,7 @@ mod tests {
         let got = continued(&request, HEADER, None).map(|message| text(&message));
         assert_eq!(got, by_header.map(whole), "{before} by a header");
         let own = Context::new([1; 16], [2; 8], None, true);
-        let got = told(&request, &own).map(|(span, with)| {
-            let with = with.as_bytes();
-            let body = request.editing(&mut [Edit { span, with }]);
-            text(&message(std::str::from_utf8(&body.into_bytes()).unwrap()))
-        });
+        let got = told(&request, &own).map(|message| text(&message));
         assert_eq!(got, by_own.map(whole), "{before} by our own");
     }
 

@@ -1,6 +1,6 @@
 //! What a listener stands before: one bridge, or all of them as one.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -70,8 +70,8 @@ pub trait Backend: Debug + Send + Sync {
     /// Waits until the era is known, as long as a request would wait. Dropping the future changes nothing.
     fn settled<'a>(&'a self) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-    /// The tool parameters that clients mirror into headers, if they can be had. Dropping the future changes nothing.
-    fn mirrored<'a>(&'a self) -> Pin<Box<dyn Future<Output = Option<Arc<Mirrored>>> + Send + 'a>>;
+    /// The tool parameters that clients mirror into headers.
+    fn mirrored(&self) -> Known<'_>;
 
     /// How long a call waits for the input of its client.
     fn input_timeout(&self) -> Duration;
@@ -81,6 +81,33 @@ pub trait Backend: Debug + Send + Sync {
 
     /// Waits until a session can get a server of its own, at most `patience`. Dropping the future changes nothing.
     fn room<'a>(&'a self, patience: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+}
+
+/// What is known now, or will be.
+pub enum Known<'a> {
+    /// Now.
+    Now(Arc<Mirrored>),
+    /// Later, if it can be had. Dropping the future changes nothing.
+    Later(Pin<Box<dyn Future<Output = Option<Arc<Mirrored>>> + Send + 'a>>),
+}
+
+impl Debug for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Known::Now(mirrored) => f.debug_tuple("Now").field(mirrored).finish(),
+            Known::Later(_) => f.write_str("Later"),
+        }
+    }
+}
+
+impl Known<'_> {
+    /// Waits for it.
+    pub(super) async fn get(self) -> Option<Arc<Mirrored>> {
+        match self {
+            Known::Now(mirrored) => Some(mirrored),
+            Known::Later(later) => later.await,
+        }
+    }
 }
 
 /// One client's session, as a transport needs it. Dropping it ends it: its calls are cancelled.
@@ -171,8 +198,11 @@ impl Backend for Bridge {
         Box::pin(Bridge::settled(self))
     }
 
-    fn mirrored<'a>(&'a self) -> Pin<Box<dyn Future<Output = Option<Arc<Mirrored>>> + Send + 'a>> {
-        Box::pin(Bridge::mirrored(self))
+    fn mirrored(&self) -> Known<'_> {
+        match self.mirrored_now() {
+            Some(mirrored) => Known::Now(mirrored),
+            None => Known::Later(Box::pin(Bridge::mirrored(self))),
+        }
     }
 
     fn input_timeout(&self) -> Duration {

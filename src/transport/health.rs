@@ -130,9 +130,9 @@ mod tests {
             deaths: std::sync::Arc::default(),
             next_start: Some(now + Duration::from_millis(200)),
             cure: None,
+            server: None,
             era: None,
             supported_versions: None,
-            server: None,
         };
         assert_eq!(
             describe("db", &status, now).to_string(),

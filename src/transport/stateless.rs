@@ -146,7 +146,7 @@ impl Stateless {
         }
         let message = match self.backend.era() {
             Some(Era::Modern) => message.clone(),
-            _ => legacy(message),
+            _ => era::client::request(message.clone()),
         };
         let visit = self.visit(headers, None, Purpose::Look);
         let nobody = nobody(self);
@@ -157,7 +157,8 @@ impl Stateless {
     }
 
     async fn check_mirrored(&self, headers: &HeaderMap, message: &Message) -> Result<(), Reject> {
-        let Some(mirrored) = self.backend.mirrored().await else {
+        let mirrored = self.backend.mirrored().get().await;
+        let Some(mirrored) = mirrored.filter(|mirrored| !mirrored.is_empty()) else {
             return Ok(());
         };
         let envelope = message.envelope();
@@ -211,10 +212,14 @@ impl Stateless {
         claims: Claims,
     ) -> Result<Response, Reject> {
         let may_ask = Request::of(&message.method()).may_ask();
-        if may_ask && message.envelope().request_state.is_some() {
-            let bound = Bound::of(&message, self.backend.principal(&headers));
-            drop((headers, claims));
-            return self.go_on(&message, &bound).await;
+        if may_ask {
+            // Checked although what nobody has asked for is ignored.
+            let responses = parking::responses(&message)?;
+            if message.envelope().request_state.is_some() {
+                let bound = Bound::of(&message, self.backend.principal(&headers));
+                drop((headers, claims));
+                return self.go_on(&message, &bound, responses).await;
+            }
         }
         let purpose = if may_ask {
             Purpose::Call
@@ -222,7 +227,7 @@ impl Stateless {
             Purpose::Look
         };
         let mode = Mode::Translated(Freshness::of(&message.method()));
-        let outgoing = legacy(&message);
+        let outgoing = era::client::request(message.clone());
         if !claims.declared.any() {
             let exchange = self.start(&headers, &message, &claims, purpose, mode)?;
             if let Some(level) = claims.level {
@@ -254,8 +259,13 @@ impl Stateless {
     }
 
     /// A retry with what the server has asked for.
-    async fn go_on(self: &Arc<Self>, message: &Message, bound: &Bound) -> Result<Response, Reject> {
-        match self.parking.claim(message, bound)? {
+    async fn go_on(
+        self: &Arc<Self>,
+        message: &Message,
+        bound: &Bound,
+        responses: &[u8],
+    ) -> Result<Response, Reject> {
+        match self.parking.claim(message, bound, responses)? {
             Claim::Resumed { ongoing, record } => {
                 let exchange = Exchange::resume(self.clone(), *ongoing, Named::of(message), record);
                 Ok(exchange.respond().await.into_response())
@@ -382,12 +392,6 @@ fn nobody(host: &Stateless) -> Arc<Mailbox> {
     let nobody = Mailbox::new(host.backend.budget());
     nobody.close();
     nobody
-}
-
-/// A message of a modern client for a legacy server.
-fn legacy(message: &Message) -> Message {
-    let text = era::client::request(message);
-    Message::parse(text).expect("it was well formed before, and lost whole members only")
 }
 
 /// The `initialize` that is said on a client's behalf.

@@ -1,13 +1,17 @@
 """A client of the Python SDK that does a list of steps and prints what it saw as JSON.
 
-    client.py sse|http|stdio TARGET [--steps JSON] [--clients N] [--declare roots,sampling,elicitation] [--header NAME=VALUE]...
+    client.py sse|http|stdio TARGET [--steps JSON] [--clients N] [--declare roots,sampling,elicitation] [--content JSON] [--header NAME=VALUE]...
 
 TARGET is a URL, or for stdio a JSON array of command and arguments. A step is one of
 
-    {"tools": true}                                  list the tools
+    {"tools": true} {"resources": true} {"prompts": true}   list them
     {"call": NAME, "arguments": {...}, "delay": s}   call a tool, with a progress token
+    {"cancel": NAME, "arguments": {...}}             call a tool, and cancel that at its first progress
     {"read": URI} {"prompt": NAME, "arguments": {...}} {"level": LEVEL} {"ping": true}
-    {"subscribe": URI} {"unsubscribe": URI} {"expect": METHOD}   wait until that notification has come
+    {"subscribe": URI} {"unsubscribe": URI}
+    {"expect": EVENT}   wait until it has happened: the method of a list_changed, or that of an update and its URI
+
+With --content elicitations are accepted with that, else declined.
 
 With --clients N, N sessions run in this process; each step starts in all of them at the same moment, and "{i}" in a step is the
 session's number; with "turn": true the sessions do the step one after the other. The SDK numbers requests from 0 in every session, so equal ids (and progress tokens) are the rule, not chance.
@@ -52,6 +56,7 @@ class Client:
         self.barrier = barrier
         self.turn = turn
         self.notifications = []
+        self.events = []
         self.logs = []
         self.asked = []
         self.results = []
@@ -59,7 +64,12 @@ class Client:
 
     async def on_message(self, message):
         if isinstance(message, types.ServerNotification):
-            self.notifications.append(message.root.method)
+            method = message.root.method
+            self.notifications.append(method)
+            if isinstance(message.root, types.ResourceUpdatedNotification):
+                self.events.append(f"{method} {message.root.params.uri}")
+            elif method.endswith("/list_changed"):
+                self.events.append(method)
             self.news.set()
         elif isinstance(message, Exception):
             self.notifications.append(f"exception: {message!r}")
@@ -74,7 +84,9 @@ class Client:
 
     async def on_elicitation(self, context, params):
         self.asked.append("elicitation/create")
-        return types.ElicitResult(action="decline")
+        if self.options.content is None:
+            return types.ElicitResult(action="decline")
+        return types.ElicitResult(action="accept", content=self.options.content)
 
     async def on_roots(self, context):
         self.asked.append("roots/list")
@@ -116,16 +128,14 @@ class Client:
         if "tools" in step:
             listed = await session.list_tools()
             return dump(listed)["tools"]
+        if "resources" in step:
+            return dump(await session.list_resources())["resources"]
+        if "prompts" in step:
+            return dump(await session.list_prompts())["prompts"]
         if "call" in step:
-            progress = []
-
-            async def on_progress(done, total, message):
-                progress.append({"progress": done, "total": total, "message": message})
-
-            arguments = step.get("arguments", {})
-            result = await session.call_tool(step["call"], arguments, progress_callback=on_progress)
-            texts = [part.text for part in result.content if part.type == "text"]
-            return {**dump(result), "text": "\n".join(texts), "progress": progress}
+            return await self.call(session, step["call"], step.get("arguments", {}))
+        if "cancel" in step:
+            return await self.cancel(session, step["cancel"], step.get("arguments", {}))
         if "read" in step:
             return dump(await session.read_resource(step["read"]))
         if "prompt" in step:
@@ -140,17 +150,43 @@ class Client:
             return dump(await session.send_ping())
         if "expect" in step:
             async with asyncio.timeout(DEADLINE):
-                while step["expect"] not in self.notifications:
+                while step["expect"] not in self.events:
                     self.news.clear()
                     await self.news.wait()
             return {}
         raise ValueError(f"unknown step {step}")
 
+    async def call(self, session, name, arguments, begun=None):
+        progress = []
+
+        async def on_progress(done, total, message):
+            progress.append({"progress": done, "total": total, "message": message})
+            if begun:
+                begun.set()
+
+        result = await session.call_tool(name, arguments, progress_callback=on_progress)
+        texts = [part.text for part in result.content if part.type == "text"]
+        return {**dump(result), "text": "\n".join(texts), "progress": progress}
+
+    async def cancel(self, session, name, arguments):
+        # this SDK leaves it to its user to say that nobody waits any more
+        number = session._request_id
+        begun = asyncio.Event()
+        call = asyncio.create_task(self.call(session, name, arguments, begun))
+        await begun.wait()
+        params = types.CancelledNotificationParams(requestId=number)
+        await session.send_notification(types.ClientNotification(types.CancelledNotification(params=params)))
+        call.cancel()
+        await asyncio.wait([call])
+        return {"cancelled": call.cancelled()}
+
     def facts(self):
         return {
+            "version": self.initialized.protocolVersion,
             "initialized": dump(self.initialized),
             "initialize_ms": self.initialize_ms,
             "results": self.results,
+            "events": self.events,
             "notifications": self.notifications,
             "logs": self.logs,
             "asked": self.asked,
@@ -168,6 +204,7 @@ async def main():
     parser.add_argument("--steps", default='[{"tools": true}]')
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--declare", type=lambda text: text.split(","), default=[])
+    parser.add_argument("--content", type=json.loads)
     parser.add_argument("--header", action="append", default=[])
     options = parser.parse_args()
     barrier = asyncio.Barrier(options.clients)

@@ -25,9 +25,15 @@
 //! | `stderr` | `n`, `text`, `bytes`, `end` | n lines of `text`, or of so many bytes |
 //! | `alloc` | `mib` | takes and keeps memory |
 //! | `spawn` | `kind` | starts a further process: `group`, `setsid` or `daemon`, as the `--grandchild…` flags do |
+//! | `input` | `rounds` of `requests` and `state: false`, `endless`, `progress`, `hold` | revision 2026-07-28: wants to know these, one round after the other, then answers as `echo` does. `progress` is reported in each round (`progress` + its number); from the second on it waits until the file `hold` exists |
+//! | `end_streams` | `how` | ends every `subscriptions/listen` by its `result`, or takes it back (`cancelled`) |
 //! | `fail` | `code`, `message` | answers with an error |
 //! | `info` | | pid, ppid, group, session, cwd, args, env, descriptors, limits, signal masks, as structured content |
 //! | `state` | | log level, subscriptions, number of requests and of `initialize`s, raw ids cancelled |
+//!
+//! Of revision 2026-07-28 (`--modern`, `--dual`), `update` and `list_changed` write to the streams that asked for it, and
+//! `log` where the request asked for that level. `loose: true` makes these three write as the earlier revisions do. `input`
+//! and `end_streams` are not listed.
 //!
 //! `prompts/get` runs the same tools by `name` and `arguments`, and `resources/read` of the URI `run:{"name":…,"arguments":…}` too.
 
@@ -36,6 +42,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 
+mod modern;
 mod output;
 mod processes;
 mod server;
@@ -63,7 +70,7 @@ struct Flags {
     /// Write this line to stderr first
     #[arg(long)]
     stderr_banner: Vec<String>,
-    /// Exit when the nth request (not counting `initialize` and `ping`) arrives
+    /// Exit when the nth request (not counting `server/discover`, `initialize` and `ping`) arrives
     #[arg(long)]
     exit_after: Option<u64>,
     /// Exit when a request or notification with this method arrives
@@ -72,6 +79,34 @@ struct Flags {
     /// The code for `--exit-after` and `--exit-on`
     #[arg(long, default_value_t = 1)]
     exit_code: i32,
+
+    /// Speak revision 2026-07-28 and nothing else
+    #[arg(long)]
+    modern: bool,
+    /// Speak it until an `initialize` comes
+    #[arg(long)]
+    dual: bool,
+    /// Exit with code 1 when anything comes before `initialize`
+    #[arg(long)]
+    exit_on_probe: bool,
+    /// Answer nothing that comes before `initialize`
+    #[arg(long)]
+    silent_before_init: bool,
+    /// Answer `server/discover` once this file exists
+    #[arg(long)]
+    discover_hold: Option<String>,
+    /// Answer `server/discover` with this raw error
+    #[arg(long)]
+    discover_error: Option<String>,
+    /// Answer `server/discover` with this raw result
+    #[arg(long)]
+    discover_result: Option<String>,
+    /// Refuse `subscriptions/listen`
+    #[arg(long)]
+    refuse_listen: bool,
+    /// Tell nobody of updates of this URI
+    #[arg(long)]
+    refuse_uri: Vec<String>,
 
     /// Answer `initialize` after this time
     #[arg(long, default_value_t = 0)]

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::output::Output;
-use crate::{Flags, processes, tools};
+use crate::{Flags, modern, processes, tools};
 
 /// How often a file that is waited for is looked for.
 const FILE_POLL: Duration = Duration::from_millis(5);
@@ -55,6 +55,8 @@ pub(crate) struct Server {
     /// Requests to the client under way, by the id's JSON text.
     pub(crate) asks: Mutex<HashMap<String, Sender<String>>>,
     pub(crate) next_ask: AtomicU64,
+    /// Streams of revision 2026-07-28.
+    pub(crate) listens: Mutex<Vec<modern::Listen>>,
     /// Answer nothing any more.
     pub(crate) silent: AtomicBool,
     /// Read nothing any more.
@@ -83,13 +85,35 @@ impl Server {
             changed: Condvar::new(),
             asks: Mutex::default(),
             next_ask: AtomicU64::new(1),
+            listens: Mutex::default(),
             silent: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
         }
     }
 
-    /// Answers with a raw result.
+    /// Whether revision 2026-07-28 is spoken.
+    pub(crate) fn is_modern(&self) -> bool {
+        let initialized = || self.facts.lock().expect("no holder panics").initializes > 0;
+        self.flags.modern || self.flags.dual && !initialized()
+    }
+
+    /// Answers with a raw result, an object.
     pub(crate) fn answer(&self, id: &str, result: &str) {
+        self.answer_with(id, result, r#""resultType":"complete""#);
+    }
+
+    /// The same for what may be kept for a while.
+    pub(crate) fn answer_cacheable(&self, id: &str, result: &str) {
+        let more = r#""resultType":"complete","ttlMs":5000,"cacheScope":"public""#;
+        self.answer_with(id, result, more);
+    }
+
+    fn answer_with(&self, id: &str, result: &str, of_modern: &str) {
+        let mut result = result.to_owned();
+        if self.is_modern() {
+            let comma = if result == "{}" { "" } else { "," };
+            result.insert_str(1, &format!("{of_modern}{comma}"));
+        }
         if !self.silent.load(Ordering::SeqCst) {
             self.output.line(&format!(
                 r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#
@@ -183,7 +207,10 @@ fn receive(server: &Arc<Server>, line: &[u8]) {
                 token: raw_at(params, &["_meta", "progressToken"]),
             };
             exit_if_told(server, &method, true);
-            let quick = matches!(method.as_str(), "ping" | "logging/setLevel");
+            let quick = matches!(
+                method.as_str(),
+                "ping" | "logging/setLevel" | "subscriptions/listen"
+            );
             if server.flags.synchronous || quick {
                 respond(server, &method, &request);
             } else {
@@ -219,6 +246,9 @@ fn notice(server: &Server, method: &str, params: &str) {
             server
                 .output
                 .journal(&json!({"event": "cancelled", "id": id}));
+            let mut listens = server.listens.lock().expect("no holder panics");
+            listens.retain(|listen| listen.id != id);
+            drop(listens);
             let mut facts = server.facts.lock().expect("no holder panics");
             facts.cancelled.push(id);
             drop(facts);
@@ -236,12 +266,22 @@ fn respond(server: &Server, method: &str, request: &Request) {
         let raw = raw_at(&request.params, &[key]);
         raw.and_then(|raw| serde_json::from_str::<String>(&raw).ok())
     };
+    let first = server.facts.lock().expect("no holder panics").initializes == 0;
+    if first && method != "initialize" && server.flags.silent_before_init {
+        return;
+    }
+    let both = server.flags.dual && method == "initialize";
+    if server.is_modern() && !both && modern::respond(server, method, request) {
+        return;
+    }
     match method {
         "initialize" => initialize(server, request),
         "ping" if server.flags.ignore_ping => {}
         "ping" if server.flags.refuse_ping => server.fail(id, -32601, "no method ping"),
         "ping" => server.answer(id, "{}"),
-        "tools/list" => server.answer(id, &tools::list(server, text("cursor").as_deref())),
+        "tools/list" => {
+            server.answer_cacheable(id, &tools::list(server, text("cursor").as_deref()))
+        }
         "tools/call" | "prompts/get" => {
             let arguments = raw_at(&request.params, &["arguments"]);
             let name = text("name").unwrap_or_default();
@@ -256,23 +296,24 @@ fn respond(server: &Server, method: &str, request: &Request) {
                 tools::call(server, request, name, arguments.as_deref().unwrap_or("{}"));
             } else if uri.starts_with(&format!("{}://", server.flags.scheme)) {
                 let contents = json!({"contents": [{"uri": uri, "text": format!("about {uri}")}]});
-                server.answer(id, &contents.to_string());
+                server.answer_cacheable(id, &contents.to_string());
             } else {
-                server.fail(id, -32002, "no such resource");
+                let code = if server.is_modern() { -32602 } else { -32002 };
+                server.fail(id, code, "no such resource");
             }
         }
         "resources/list" => {
             let resource =
                 |name| json!({"uri": format!("{}://{name}", server.flags.scheme), "name": name});
             let all = json!({"resources": [resource("a"), resource("b")]});
-            server.answer(id, &all.to_string());
+            server.answer_cacheable(id, &all.to_string());
         }
         "resources/templates/list" => {
             let template = format!("{}://{{name}}", server.flags.scheme);
             let all = json!({"resourceTemplates": [{"uriTemplate": template, "name": "any"}]});
-            server.answer(id, &all.to_string());
+            server.answer_cacheable(id, &all.to_string());
         }
-        "prompts/list" => server.answer(id, r#"{"prompts":[{"name":"echo"}]}"#),
+        "prompts/list" => server.answer_cacheable(id, r#"{"prompts":[{"name":"echo"}]}"#),
         "completion/complete" => {
             server.answer(id, r#"{"completion":{"values":["one","two"],"total":2}}"#);
         }
@@ -325,9 +366,7 @@ fn initialize(server: &Server, request: &Request) {
     let asked = raw_at(&request.params, &["protocolVersion"]);
     let version = flags.protocol.as_ref().map(|version| json!(version));
     let version = version.map_or_else(|| asked.unwrap_or_default(), |version| version.to_string());
-    let capabilities = flags.capabilities.as_deref().unwrap_or(
-        r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true},"logging":{},"completions":{}}"#,
-    );
+    let capabilities = capabilities(flags);
     let instructions = match &flags.instructions {
         Some(text) => format!(r#","instructions":{}"#, json!(text)),
         None => String::new(),
@@ -341,13 +380,21 @@ fn initialize(server: &Server, request: &Request) {
     );
 }
 
+/// What is declared.
+pub(crate) fn capabilities(flags: &Flags) -> &str {
+    flags.capabilities.as_deref().unwrap_or(
+        r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true},"logging":{},"completions":{}}"#,
+    )
+}
+
 fn exit_if_told(server: &Server, method: &str, request: bool) {
     let flags = &server.flags;
-    let counts = request && !matches!(method, "initialize" | "ping");
+    let counts = request && !matches!(method, "server/discover" | "initialize" | "ping");
     let mut facts = server.facts.lock().expect("no holder panics");
     facts.requests += u64::from(counts);
     let enough = counts && flags.exit_after == Some(facts.requests);
-    if enough || flags.exit_on.as_deref() == Some(method) {
+    let early = flags.exit_on_probe && facts.initializes == 0 && method != "initialize";
+    if early || enough || flags.exit_on.as_deref() == Some(method) {
         std::process::exit(flags.exit_code);
     }
 }

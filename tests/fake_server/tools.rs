@@ -10,8 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
 use serde_json::{Value, json};
 
-use crate::processes;
 use crate::server::{Request, Server, parse, wait_for_file};
+use crate::{modern, processes};
 
 /// Bytes of a flood that are written at a time, so that answers find their way in between.
 const FLOOD_CHUNK: usize = 64 * 1024;
@@ -116,6 +116,10 @@ pub(crate) fn call(server: &Server, request: &Request, name: &str, arguments: &s
         "progress" => return progress(server, request, &arguments),
         "log" => {
             let level = text("level").unwrap_or("info");
+            let modern = server.is_modern() && !said("loose", false);
+            if modern && !modern::wants_log(request, level) {
+                return respond(server, request, &json!("not wanted"));
+            }
             for n in 1..=count("n").unwrap_or(1) {
                 let data = arguments.get("data").cloned().unwrap_or(json!(n));
                 let params = json!({"level": level, "logger": "fake", "data": data});
@@ -128,10 +132,13 @@ pub(crate) fn call(server: &Server, request: &Request, name: &str, arguments: &s
             None => return,
         },
         "update" => {
-            let params = json!({"uri": text("uri").unwrap_or("fake://a")});
-            server
-                .output
-                .notify("notifications/resources/updated", &params);
+            let uri = text("uri").unwrap_or("fake://a");
+            if server.is_modern() && !said("loose", false) {
+                modern::updated(server, uri);
+            } else {
+                let method = "notifications/resources/updated";
+                server.output.notify(method, &json!({"uri": uri}));
+            }
             json!("updated")
         }
         "list_changed" => {
@@ -141,6 +148,10 @@ pub(crate) fn call(server: &Server, request: &Request, name: &str, arguments: &s
             }
             let kind = text("kind").unwrap_or("tools");
             for _ in 0..count("n").unwrap_or(1) {
+                if server.is_modern() && !said("loose", false) {
+                    modern::list_changed(server, kind);
+                    continue;
+                }
                 let method = format!("notifications/{kind}/list_changed");
                 let line = format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#);
                 server.output.line(&line);
@@ -200,6 +211,12 @@ pub(crate) fn call(server: &Server, request: &Request, name: &str, arguments: &s
             };
             processes::spawn(role, &server.flags);
             json!("spawned")
+        }
+        "input" if modern::input(server, request, &arguments) => return,
+        "input" => return server.answer(&request.id, &echo(request)),
+        "end_streams" => {
+            modern::end_streams(server, text("how").unwrap_or("result"));
+            json!("ended")
         }
         "info" => processes::info(),
         "state" => state(server),
@@ -405,6 +422,9 @@ fn flood(server: &Server, request: &Request, arguments: &Value) -> u64 {
 }
 
 fn state(server: &Server) -> Value {
+    let listens = server.listens.lock().expect("no holder panics");
+    let streams: Vec<_> = listens.iter().map(|listen| listen.filter.clone()).collect();
+    drop(listens);
     let facts = server.facts.lock().expect("no holder panics");
     json!({
         "pid": std::process::id(),
@@ -414,6 +434,7 @@ fn state(server: &Server) -> Value {
         "level": facts.level,
         "subscriptions": facts.subscriptions,
         "cancelled": facts.cancelled,
+        "streams": streams,
     })
 }
 

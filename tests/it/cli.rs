@@ -18,13 +18,13 @@ const LOCKED: &str = "bridges:\n  locked: { port: 0, demo: true, api_keys: [sk-1
 
 /// What one run of the program left behind.
 #[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
-fn program(arguments: &[&str]) -> Command {
+pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-bridged"));
     command
         .args(arguments)
@@ -34,7 +34,7 @@ fn program(arguments: &[&str]) -> Command {
     command
 }
 
-async fn output(mut command: Command) -> Ran {
+pub(crate) async fn output(mut command: Command) -> Ran {
     let Output {
         status,
         stdout,
@@ -64,7 +64,7 @@ async fn ready(flags: &[&str]) -> Fake {
 
 /// Asserts the exit status, that stdout is empty, and that stderr has `part`.
 #[track_caller]
-fn assert_fails(ran: &Ran, code: i32, part: &str) {
+pub(crate) fn assert_fails(ran: &Ran, code: i32, part: &str) {
     assert_eq!(ran.code, Some(code), "{ran:?}");
     assert_eq!(ran.out, "", "{ran:?}");
     assert!(ran.err.contains(part), "{ran:?}");

@@ -82,6 +82,11 @@ async fn the_service_manager_is_told_of_every_turn() {
     fake.signal(Signal::SIGTERM);
     let (stopping, _) = manager.told("STOPPING=1");
     assert!(stopping.contains("STATUS="), "{stopping}");
+    // the drain, the stop ladder, and the last responses
+    assert!(
+        stopping.contains("EXTEND_TIMEOUT_USEC=24000000"),
+        "{stopping}"
+    );
     assert_eq!(fake.exit().await.code(), Some(0));
 }
 

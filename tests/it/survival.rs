@@ -67,20 +67,21 @@ async fn the_new_server_is_told_level_and_subscriptions() {
             .iter()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect();
-        (lines.len() >= 4).then_some(lines)
+        (lines.len() >= 5).then_some(lines)
     })
     .await;
     assert_eq!(
-        methods(&lines[..4]),
+        methods(&lines[..5]),
         [
+            "server/discover",
             "initialize",
             "notifications/initialized",
             "logging/setLevel",
             "resources/subscribe"
         ]
     );
-    assert_eq!(lines[2]["params"]["level"], "debug");
-    assert_eq!(lines[3]["params"]["uri"], "fake://a");
+    assert_eq!(lines[3]["params"]["level"], "debug");
+    assert_eq!(lines[4]["params"]["uri"], "fake://a");
     // both still get what they asked for, and only that
     fake.ready().await;
     let state = two.call("state", &json!({})).await;

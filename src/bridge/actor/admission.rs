@@ -7,13 +7,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Actor, Life, Role, Waiter, report};
+use crate::bridge::discovery::Discovery;
 use crate::bridge::handshake::Hello;
 use crate::bridge::instance::Command;
 use crate::bridge::mailbox::{Delivery, DeliveryKind, Mailbox, Refusal};
 use crate::bridge::mux::{SessionKey, Waiting};
 use crate::bridge::state::Phase;
 use crate::jsonrpc::{ErrorObject, Kind, Message, code};
-use crate::mcp::{ClientNotification, Request};
+use crate::mcp::{ClientNotification, Era, Request};
 use crate::metrics::{Dropped, Refused};
 
 /// Requests that may wait for a server to be ready.
@@ -64,7 +65,10 @@ impl Actor {
                             .notification(session, &message, now.into_std(), &mut self.out);
                     }
                     Kind::Notification => self.notification_too_early(session, &message),
-                    Kind::Answer => self.mux.answer(session, &message, &mut self.out),
+                    Kind::Answer => {
+                        self.mux
+                            .answer(session, &message, now.into_std(), &mut self.out);
+                    }
                 }
             }
         }
@@ -166,7 +170,7 @@ impl Actor {
         if initialize && own {
             self.expect_initialize(now);
         }
-        if let (false, true, Some(handshake)) = (own, initialize, &self.handshake) {
+        if let (true, Some(handshake)) = (initialize, &self.handshake) {
             let now = now.into_std();
             let agreed =
                 self.mux
@@ -212,7 +216,7 @@ impl Actor {
     pub(super) fn release_waiting(&mut self, now: Instant) {
         let ready = self.is_ready();
         for waiter in std::mem::take(&mut self.waiting) {
-            if ready || report::is_initialize(&waiter.request) {
+            if ready || self.takes_first_initialize() && report::is_initialize(&waiter.request) {
                 self.pass(waiter.request, now);
             } else {
                 self.waiting.push_back(waiter);
@@ -226,17 +230,21 @@ impl Actor {
             *hello = Some(adopted);
         }
         self.mux.adopt();
-        if matches!(self.life, Life::Up(_)) {
-            self.greet();
-            self.expect_initialize(now);
+        if let Life::Up(up) = &self.life
+            && matches!(up.discovery, Discovery::Initializing(_))
+        {
+            self.initialize(now);
         }
     }
 
-    /// A dedicated instance's server gets its client's own `initialize`.
+    /// A dedicated instance's server gets its client's own `initialize`, if it is a legacy one.
     fn takes_first_initialize(&self) -> bool {
-        matches!(
-            (&self.role, &self.life),
-            (Role::Dedicated { hello: None, .. }, Life::Up(_))
-        )
+        match (&self.role, &self.life) {
+            (Role::Dedicated { hello: None, .. }, Life::Up(up)) => {
+                matches!(up.discovery, Discovery::Initializing(_))
+                    || up.discovery.era() == Some(Era::Legacy)
+            }
+            _ => false,
+        }
     }
 }

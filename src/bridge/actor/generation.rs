@@ -10,12 +10,16 @@ use tracing::{info, warn};
 
 use super::{Actor, Boxed, FAR, Life, REPEAT_WITHIN, Role, Waiter};
 use crate::backoff::Verdict;
+use crate::bridge::discovery::{Discovery, Opening};
 use crate::bridge::liveness::{Liveness, Pulse, Sampler};
 use crate::bridge::mux::OwnRequest;
 use crate::bridge::outbox::Outbox;
 use crate::bridge::start_gate::StartPermit;
 use crate::bridge::state::{LastExit, Phase};
 use crate::config::{OnCrash, Redaction, Restart, Timing};
+use crate::jsonrpc::{ErrorObject, code};
+use crate::mcp::Era;
+use crate::mcp::era::server::discover_request;
 use crate::metrics::BridgeMetrics;
 use crate::process::{Child, Exit, Ladder, Lines, Process, SpawnError, StderrTail};
 
@@ -51,7 +55,9 @@ pub(super) struct Generation {
     /// It has answered a request of a client.
     pub(super) answered: bool,
     pub(super) liveness: Liveness,
-    /// `initialize` must be answered by then.
+    /// How far it is from being ready.
+    pub(super) discovery: Discovery,
+    /// It must be ready by then.
     pub(super) init_by: Option<Instant>,
     /// It must have ended by then, or is taken as ended.
     end_by: Option<Instant>,
@@ -72,12 +78,19 @@ impl Generation {
         self.doomed.is_none() && self.exit.is_none()
     }
 
+    /// Whether it has exited of its own accord.
+    pub(super) fn has_left(&self) -> bool {
+        self.doomed.is_none() && self.exit.is_some()
+    }
+
     pub(super) fn next_tick(&self, timing: &Timing) -> Option<Instant> {
         let alive = self.ready_since.filter(|_| self.goes_on());
         let liveness = alive.map(|_| Instant::from_std(self.liveness.due(timing)));
         let permit = self.permit.as_ref().map(|permit| permit.until);
-        [self.init_by, self.end_by, self.exit_by, liveness, permit]
-            .into_iter()
+        let discovery = self.discovery.due().filter(|_| self.goes_on());
+        let ends = [self.init_by, self.end_by, self.exit_by];
+        ends.into_iter()
+            .chain([discovery, liveness, permit])
             .flatten()
             .min()
     }
@@ -128,8 +141,14 @@ impl Generation {
 }
 
 impl Actor {
-    /// Begins a new generation: waits for its turn and spawns.
+    /// Begins a new generation after one that failed, or the first.
     pub(super) fn start(&mut self) {
+        let restart = self.status.borrow().generation > 0;
+        self.spawn(restart);
+    }
+
+    /// Begins a new generation: waits for its turn and spawns. `restart`: it counts as one.
+    fn spawn(&mut self, restart: bool) {
         let env = match &self.role {
             Role::Shared { .. } => &[][..],
             Role::Dedicated { env, .. } => env,
@@ -144,10 +163,10 @@ impl Actor {
             (spawner.spawn(command).await, permit)
         }));
         self.status.send_modify(|status| {
-            status.restarts += u64::from(status.generation > 0);
+            status.restarts += u64::from(restart);
             status.generation += 1;
         });
-        if self.status.borrow().generation > 1 {
+        if restart {
             self.site.metrics.restarted();
         }
         self.enter(Phase::Starting);
@@ -203,6 +222,7 @@ impl Actor {
             process,
         } = child;
         let shared = matches!(self.role, Role::Shared { .. });
+        let opening = self.opening();
         self.life = Life::Up(Box::new(Generation {
             exited: Box::pin(process.exited()),
             process,
@@ -217,7 +237,8 @@ impl Actor {
             started: now,
             answered: false,
             liveness: Liveness::new(now.into_std()),
-            init_by: None,
+            discovery: Discovery::new(opening.unwrap_or(Opening::Initialize), now),
+            init_by: opening.map(|_| now + self.settings.timing.init_timeout),
             end_by: None,
             exit_by: None,
             doomed: None,
@@ -227,21 +248,7 @@ impl Actor {
             garbage: Sampler::new(5, Duration::from_secs(10)),
             log: Sampler::new(200, Duration::from_millis(50)),
         }));
-        if self.hello().is_some() {
-            self.greet();
-            self.expect_initialize(now);
-        } else {
-            self.release_waiting(now);
-        }
-    }
-
-    /// Says `initialize` to the server, if that is the bridge's to do.
-    pub(super) fn greet(&mut self) {
-        if let Some(hello) = self.hello() {
-            let request = |k| hello.request(k);
-            self.mux
-                .own_request(OwnRequest::Initialize, request, &mut self.out);
-        }
+        self.open(opening, now);
     }
 
     fn redaction(&self) -> Redaction {
@@ -311,9 +318,14 @@ impl Actor {
         }
         if up.init_by.is_some_and(|by| by <= now) {
             up.init_by = None;
-            let timeout = self.settings.timing.init_timeout;
-            return self.doom(format!("no answer to initialize within {timeout:?}"), now);
+            let (method, timeout) = (up.discovery.method(), self.settings.timing.init_timeout);
+            return self.doom(format!("no answer to {method} within {timeout:?}"), now);
         }
+        if up.goes_on() {
+            let next = up.discovery.tick(now);
+            self.proceed(next, now);
+        }
+        let Life::Up(up) = &mut self.life else { return };
         if up.ready_since.is_none() || !up.goes_on() {
             return;
         }
@@ -333,7 +345,10 @@ impl Actor {
                 );
             }
         };
-        let ping = |k| format!(r#"{{"jsonrpc":"2.0","id":{k},"method":"ping"}}"#);
+        let ping = match up.discovery.era() {
+            Some(Era::Modern) => discover_request,
+            _ => |k| format!(r#"{{"jsonrpc":"2.0","id":{k},"method":"ping"}}"#),
+        };
         self.mux.own_request(OwnRequest::Ping, ping, &mut self.out);
         if let (Some(count), None) = (missed, self.draining) {
             self.enter(Phase::Suspect(count));
@@ -348,6 +363,9 @@ impl Actor {
         };
         if up.exit.is_none() {
             up.process.kill_now();
+        }
+        if self.ended_at_discover(&up) {
+            return self.start_anew(now);
         }
         let ready = up.ready_since.map(|since| now.duration_since(since));
         if let Some(ready) = ready {
@@ -419,6 +437,17 @@ impl Actor {
                 self.refuse_all_waiting(now);
             }
         }
+    }
+
+    /// The last generation was never of use, and that was not its fault.
+    fn start_anew(&mut self, now: Instant) {
+        self.status.send_modify(|status| status.pid = None);
+        let nobody = |_| ErrorObject::new(code::SERVER_UNAVAILABLE, "MCP server is started again");
+        let again = self
+            .mux
+            .generation_ended(false, nobody, now.into_std(), &mut self.out);
+        debug_assert!(again.is_empty(), "nothing was sent before it was ready");
+        self.spawn(false);
     }
 
     fn restarts_after(&self, exit: Option<Exit>) -> bool {

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::{Actor, Life, Role, label};
+use super::{Actor, Life, Probing, Role, label};
 use crate::bridge::instance::{Command, Halt, Orders};
 use crate::bridge::mailbox::Refusal;
 use crate::bridge::mux::{SessionKey, Waiting};
@@ -37,6 +37,7 @@ impl Actor {
         if restarts != self.restarts_seen {
             self.restarts_seen = restarts;
             self.backoff.reset();
+            self.probing = Probing::Unknown;
             info!(bridge = self.settings.name, "restart ordered");
             match self.life {
                 Life::Down(_) => {
@@ -102,6 +103,9 @@ impl Actor {
         let Life::Up(mut up) = std::mem::replace(&mut self.life, Life::Down(None)) else {
             return;
         };
+        self.mux
+            .end_streams(std::time::Instant::now(), &mut self.out);
+        up.flush(&mut self.out.outbox, &self.site.metrics);
         let again = self.mux.generation_ended(
             false,
             |_| error.clone(),

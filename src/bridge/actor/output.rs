@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::generation::EXIT_AFTER_EOF;
-use super::{Actor, Life, Role};
+use super::{Actor, Life};
 use crate::bridge::handshake::Handshake;
 use crate::bridge::mux::{Incoming, OwnRequest};
 use crate::bridge::state::Phase;
@@ -103,57 +103,21 @@ impl Actor {
                     up.answered = true;
                 }
             }
-            Incoming::Own(OwnRequest::Initialize, message) => match Handshake::read(&message) {
-                Ok(handshake) => self.initialized(handshake, now),
-                Err(reason) => self.doom(reason, now),
-            },
+            Incoming::Own(OwnRequest::Initialize, message) => {
+                if let Life::Up(up) = &mut self.life {
+                    let next = up.discovery.initialized(Handshake::read(&message), now);
+                    self.proceed(next, now);
+                }
+            }
+            Incoming::Own(OwnRequest::Discover, message) => {
+                if let Life::Up(up) = &mut self.life {
+                    let next = up.discovery.discovered(&message, &self.settings.name);
+                    self.proceed(next, now);
+                }
+            }
             Incoming::Own(OwnRequest::Ping | OwnRequest::Restore, _) => {}
             Incoming::Initialized(message) => self.client_initialized(&message, now),
             Incoming::Log(message) => self.log_line(&message, now),
-        }
-    }
-
-    /// The shared server has answered `initialize`.
-    pub(super) fn initialized(&mut self, handshake: Handshake, now: Instant) {
-        if matches!(&self.life, Life::Up(up) if !up.goes_on()) {
-            // Too late: nobody is to be sent there any more.
-            return;
-        }
-        self.out
-            .outbox
-            .line(&[br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#]);
-        let server = handshake.server_info();
-        let version = handshake.version().to_owned();
-        let Life::Up(up) = &mut self.life else { return };
-        up.ready_since = Some(now);
-        up.init_by = None;
-        up.permit = None;
-        let (number, took) = (up.number, now.duration_since(up.started));
-        info!(
-            bridge = self.settings.name,
-            generation = number,
-            ?took,
-            version,
-            "server ready"
-        );
-        self.status.send_modify(|status| {
-            status.server = server;
-            status.era = Some(Era::Legacy);
-        });
-        if number > 1 {
-            self.mux.restore(
-                |capability| handshake.has(capability),
-                now.into_std(),
-                &mut self.out,
-            );
-        }
-        self.handshake = Some(handshake);
-        if self.draining.is_none() {
-            self.enter(Phase::Ready);
-        }
-        self.release_waiting(now);
-        if let Role::Shared { pool } = &self.role {
-            pool.warm();
         }
     }
 
@@ -162,6 +126,9 @@ impl Actor {
         let Life::Up(up) = &mut self.life else { return };
         up.ready_since = Some(now);
         up.init_by = None;
+        up.discovery.client_initialized();
+        self.status
+            .send_modify(|status| status.era = Some(Era::Legacy));
         if let Some(result) = answer.result() {
             let version =
                 member(&result, "protocolVersion").and_then(|span| string_value(span.of(&result)));

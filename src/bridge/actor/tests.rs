@@ -11,6 +11,7 @@ use crate::bridge::instance::Command;
 use crate::bridge::{Bridge, Budget, Mailbox, Phase, Site, StartGate, Transport};
 use crate::config::{self, Isolation, Listen};
 use crate::jsonrpc::Message;
+use crate::mcp::Era;
 use crate::metrics::Metrics;
 use crate::process::Spawner;
 
@@ -46,6 +47,7 @@ fn start_script(
     command.args = vec!["-c".into(), script.into()];
     let mut settings = config::Bridge::new(name.to_owned(), Listen::loopback(0), command);
     settings.isolation = isolation;
+    settings.era = Some(Era::Legacy);
     let site = Site {
         spawner: spawner.clone(),
         gate,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::modern::{Dialect, NEVER};
 use super::{
     Call, LONGEST_REQUEST, MAX_IN_FLIGHT_PER_SESSION, MAX_URI, Mux, Output, Service, SessionKey,
     Then, cancel_at_server, shown,
@@ -15,9 +16,11 @@ use crate::metrics::{Dropped, MethodLabel, Outcome, Refused};
 use crate::trace;
 
 /// What routing decides about a request.
-enum Verdict {
+pub(super) enum Verdict {
     /// It goes to the server; with the log level that the server is to be told instead of the client's own.
     Forward(Then, Option<Level>),
+    /// It is answered when the bridge's own stream has been acknowledged with this URI.
+    Await(Arc<str>),
     /// The bridge answers `{}`.
     AnswerHere,
     /// The bridge answers with an error.
@@ -25,7 +28,7 @@ enum Verdict {
 }
 
 impl Verdict {
-    fn invalid(code: i32, text: impl Into<String>) -> Verdict {
+    pub(super) fn invalid(code: i32, text: impl Into<String>) -> Verdict {
         Verdict::Refuse(Refusal::Invalid, ErrorObject::new(code, text))
     }
 }
@@ -45,8 +48,11 @@ impl<A: Clone> Mux<A> {
         let Some(id) = message.id() else { return };
         let method = message.method();
         let request = Request::of(&method);
-        let (then, level) = match self.judge(session, id, request, &method, message) {
-            Verdict::Forward(then, level) => (then, level),
+        let stateless = self.is_stateless(session, message);
+        let verdict = self.judge(session, id, request, &method, message, stateless);
+        let (then, level, awaits) = match verdict {
+            Verdict::Forward(then, level) => (then, level, false),
+            Verdict::Await(uri) => (Then::Subscribed(uri), None, true),
             Verdict::AnswerHere => {
                 let text = [
                     br#"{"jsonrpc":"2.0","id":"#.as_slice(),
@@ -56,6 +62,9 @@ impl<A: Clone> Mux<A> {
                 .concat();
                 if let Some(seat) = self.seats.get_mut(&session) {
                     seat.last_answer = Some(now);
+                }
+                if request == Request::Unsubscribe {
+                    self.feed_later(now);
                 }
                 self.over_at_once(session, message, Outcome::Ok, None);
                 return out.deliver(&address, DeliveryKind::Answer, bytes::Bytes::from(text));
@@ -69,21 +78,18 @@ impl<A: Clone> Mux<A> {
         let log = self.span(session, &method);
         log.record("k", k);
         let mut traced = trace::begin(message, &self.settings.name, session.0);
-        if let Some(traced) = &mut traced {
-            traced.sent(k);
-        }
-        let told = traced
-            .as_ref()
-            .and_then(|traced| trace::told(message, traced.context()));
+        let asked = message;
+        let told = traced.as_mut().and_then(|traced| traced.sent(message, k));
+        let message = told.as_ref().unwrap_or(asked);
         let mut digits = [0; 20];
         let envelope = message.envelope();
         let id_span = envelope.id.expect("a request has an id");
         let level_text = level.map(|level| format!("\"{}\"", level.name()));
-        // Id, progress token and level, without an allocation; and the parent in the trace, if there is one.
+        // Id, progress token and level, without an allocation.
         let mut edits = [Edit {
             span: id_span,
             with: decimal(k, &mut digits),
-        }; 4];
+        }; 3];
         let mut count = 1;
         if let Some(span) = envelope.meta_progress_token {
             edits[count].span = span;
@@ -96,16 +102,24 @@ impl<A: Clone> Mux<A> {
             };
             count += 1;
         }
-        if let Some((span, text)) = &told {
-            edits[count] = Edit {
-                span: *span,
-                with: text.as_bytes(),
-            };
-            count += 1;
-        }
         let position = out.outbox.position();
-        out.outbox.message(message, &mut edits[..count]);
-        let deadline = now + self.settings.timing.request_timeout;
+        let mut dialect = Dialect::Same;
+        if awaits {
+            dialect = Dialect::Awaiting;
+        } else if self.modern.is_some() && !stateless {
+            dialect = self.write_translated_request(k, session, request, message, out);
+        } else {
+            out.outbox.message(message, &mut edits[..count]);
+            if stateless && request == Request::Listen {
+                dialect = Dialect::Stream;
+            }
+        }
+        let time = match dialect {
+            Dialect::Stream => NEVER,
+            _ => self.settings.timing.request_timeout,
+        };
+        let deadline = now + time;
+        let logs = self.logs_wanted(session, message, stateless);
         self.nearest = Some(
             self.nearest
                 .map_or(deadline, |nearest| nearest.min(deadline)),
@@ -124,16 +138,21 @@ impl<A: Clone> Mux<A> {
             address,
             request,
             label: MethodLabel::of(&method),
+            dialect,
+            logs,
             then,
             position,
             started: now,
             deadline,
             is_held: false,
-            again: (request.is_repeatable() && !repeated).then(|| message.clone()),
+            again: (request.is_repeatable() && !repeated).then(|| asked.clone()),
             span: log,
             traced,
         };
         self.calls.insert(k, call);
+        if awaits {
+            self.feed(now, out);
+        }
     }
 
     fn judge(
@@ -143,17 +162,21 @@ impl<A: Clone> Mux<A> {
         request: Request,
         method: &str,
         message: &Message,
+        stateless: bool,
     ) -> Verdict {
         let Some(seat) = self.seats.get(&session) else {
             return Verdict::invalid(code::INVALID_REQUEST, "the session is over");
         };
+        if stateless && self.modern.is_none() && self.service != Service::Dedicated {
+            return self.server_changed();
+        }
         if seat.in_flight.contains_key(id) {
             return Verdict::invalid(
                 code::INVALID_REQUEST,
                 "a request with this id is in flight already",
             );
         }
-        if request == Request::Ping {
+        if request == Request::Ping && !stateless {
             return Verdict::AnswerHere;
         }
         if seat.in_flight.len() >= MAX_IN_FLIGHT_PER_SESSION {
@@ -165,7 +188,9 @@ impl<A: Clone> Mux<A> {
                 ErrorObject::new(code::OVERLOADED, text),
             );
         }
-        if self.calls.len() >= self.settings.limits.max_in_flight {
+        let limit = self.settings.limits.max_in_flight;
+        let counts = !(stateless && request == Request::Listen);
+        if counts && self.calls.len() >= limit && self.in_flight() >= limit {
             self.metrics.refused(Refused::InFlight);
             let text = format!(
                 "bridge {} has {} requests in flight already",
@@ -187,7 +212,14 @@ impl<A: Clone> Mux<A> {
                 return Verdict::invalid(code::INVALID_PARAMS, text);
             }
         }
-        match (request, self.service) {
+        let service = match &self.modern {
+            None => self.service,
+            Some(_) => match self.judge_modern(session, stateless, request, message) {
+                Some(verdict) => return verdict,
+                None => Service::Shared { asks: false },
+            },
+        };
+        match (request, service) {
             (Request::Initialize, Service::Dedicated) => Verdict::Forward(Then::Initialized, None),
             (_, Service::Dedicated) => Verdict::Forward(Then::Nothing, None),
             (Request::Initialize, _) => {
@@ -293,9 +325,18 @@ impl<A: Clone> Mux<A> {
                 return None;
             }
         };
+        let params = message.part(message.envelope().params).unwrap_or_default();
+        let introduction = match self.introduction(params) {
+            Ok(introduction) => introduction,
+            Err(error) => {
+                out.refuse(address, id, Refusal::Invalid, &error);
+                return None;
+            }
+        };
         let (answer, agreed) = handshake.answer(id, &offered);
         if let Some(seat) = self.seats.get_mut(&session) {
-            let params = message.part(message.envelope().params).unwrap_or_default();
+            seat.initialized = true;
+            seat.introduction = introduction;
             seat.capabilities = ClientCapabilities::declared(params);
             seat.last_answer = Some(now);
         }
@@ -315,7 +356,7 @@ impl<A: Clone> Mux<A> {
         let Some(seat) = self.seats.get(&session) else {
             return;
         };
-        let shared = self.service != Service::Dedicated;
+        let shared = !self.is_private();
         let method = message.method();
         match ClientNotification::of(&method) {
             ClientNotification::Initialized | ClientNotification::RootsChanged if shared => {}
@@ -365,14 +406,11 @@ impl<A: Clone> Mux<A> {
             self.calls.insert(k, call);
             return;
         }
-        let mut digits = [0; 20];
-        out.outbox.message(
-            message,
-            &mut [Edit {
-                span,
-                with: decimal(k, &mut digits),
-            }],
-        );
+        if call.is_at_server() {
+            let mut digits = [0; 20];
+            let with = decimal(k, &mut digits);
+            out.outbox.message(message, &mut [Edit { span, with }]);
+        }
         self.gave_up(k, &call, now, out);
         let error = ErrorObject::new(code::INVALID_REQUEST, "request cancelled by the client");
         self.end_with(
@@ -386,14 +424,22 @@ impl<A: Clone> Mux<A> {
     }
 
     /// The answer of `session` to a request of the server: passed on once, and only from the session that was asked.
-    pub(crate) fn answer(&mut self, session: SessionKey, message: &Message, out: &mut Output<A>) {
+    pub(crate) fn answer(
+        &mut self,
+        session: SessionKey,
+        message: &Message,
+        now: Instant,
+        out: &mut Output<A>,
+    ) {
         let minted = message.id().and_then(RequestId::integer);
-        let ask = self
-            .seats
-            .get_mut(&session)
-            .zip(minted)
-            .and_then(|(seat, minted)| seat.asks.remove(&minted));
+        let mut seat = self.seats.get_mut(&session).zip(minted);
+        let ask = (seat.as_mut()).and_then(|(seat, minted)| seat.asks.remove(minted));
         let (Some(ask), Some(span)) = (ask, message.envelope().id) else {
+            if let Some((seat, minted)) = seat
+                && let Some(k) = seat.questions.remove(&minted)
+            {
+                return self.answer_question(session, k, minted, message, now, out);
+            }
             return self.metrics.dropped(Dropped::UnknownAnswer);
         };
         self.asks.remove(&ask.server_id);
@@ -442,7 +488,13 @@ impl<A: Clone> Mux<A> {
                 .line(&[&gone.response(Some(ask.server_id.as_bytes()))]);
         }
         let given_up = self.subscriptions.close(session);
-        if self.between_generations || self.service == Service::Dedicated {
+        if self.between_generations || self.is_private() {
+            return;
+        }
+        if self.modern.is_some() {
+            if !given_up.is_empty() {
+                self.feed_later(now);
+            }
             return;
         }
         for uri in given_up {

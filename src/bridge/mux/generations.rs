@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Mux, Output, OwnRequest, Service, Then, Waiting};
+use super::{Mux, Output, OwnRequest, Then, Waiting};
 use crate::bridge::mailbox::DeliveryKind;
 use crate::bridge::outbox::Outbox;
 use crate::jsonrpc::ErrorObject;
@@ -63,6 +63,7 @@ impl<A: Clone> Mux<A> {
         self.level = None;
         self.nearest = None;
         self.between_generations = true;
+        self.modern = None;
         out.outbox = Outbox::default();
         again
     }
@@ -76,14 +77,17 @@ impl<A: Clone> Mux<A> {
         out: &mut Output<A>,
     ) {
         self.between_generations = false;
-        if self.service == Service::Dedicated {
+        if self.is_private() {
             return;
         }
-        if let Some(level) = self.most_verbose() {
-            self.tell_level(level, out);
-        }
-        for uri in self.subscriptions.uris() {
-            self.tell_uri("resources/subscribe", &uri, out);
+        // A modern one has been told already.
+        if self.modern.is_none() {
+            if let Some(level) = self.most_verbose() {
+                self.tell_level(level, out);
+            }
+            for uri in self.subscriptions.uris() {
+                self.tell_uri("resources/subscribe", &uri, out);
+            }
         }
         for (list, (capability, _)) in ServerNotification::LISTS.iter().enumerate() {
             if has_list(capability) {

@@ -4,10 +4,16 @@ use std::time::Instant;
 
 use super::client::decimal;
 use super::generations::cancel_at_client;
-use super::{Ask, Incoming, MAX_ASKS_PER_SESSION, Mux, Output, Service, SessionKey, Then, shown};
+use super::modern::Dialect;
+use super::{
+    Ask, Call, Incoming, MAX_ASKS_PER_SESSION, Mux, Output, Service, SessionKey, Then, shown,
+};
 use crate::bridge::instance::MAX_QUEUED;
 use crate::bridge::mailbox::DeliveryKind;
-use crate::jsonrpc::{Edit, ErrorObject, Kind, Message, RequestId, code, string_value};
+use crate::jsonrpc::{
+    Edit, ErrorObject, Kind, Message, RequestId, code, retain_members, string_value,
+};
+use crate::mcp::era::key;
 use crate::mcp::{Level, Request, ServerNotification, keep_tools};
 use crate::metrics::{Dropped, Outcome};
 
@@ -42,7 +48,8 @@ impl<A: Clone> Mux<A> {
         let Some(k) = id.and_then(RequestId::integer) else {
             return;
         };
-        let Some(call) = self.calls.remove(&k) else {
+        let at_server = self.calls.get(&k).is_some_and(Call::is_at_server);
+        let Some(call) = at_server.then(|| self.calls.remove(&k)).flatten() else {
             self.own.remove(&k);
             return self.doubt.ends(k);
         };
@@ -84,6 +91,9 @@ impl<A: Clone> Mux<A> {
             if let Some(own) = self.own.remove(&k) {
                 return Incoming::Own(own, message);
             }
+            if self.feed_answered(k, &message, now, out) {
+                return Incoming::Done;
+            }
             self.doubt.ends(k);
             let reason = if k <= self.next {
                 Dropped::LateAnswer
@@ -93,12 +103,14 @@ impl<A: Clone> Mux<A> {
             self.metrics.dropped(reason);
             return Incoming::Done;
         };
-        let ok = message.envelope().result.is_some();
         if let Some(traced) = &mut call.traced {
             traced.answered(&message);
         }
-        let outcome = if ok { Outcome::Ok } else { Outcome::Error };
-        self.ended(&mut call, outcome, now);
+        if !matches!(call.dialect, Dialect::Same) {
+            return self.answer_in_dialect(k, call, span, &message, now, out);
+        }
+        let ok = message.envelope().result.is_some();
+        self.ended(&call, if ok { Outcome::Ok } else { Outcome::Error }, now);
         let body = match self
             .filtered(call.request, &message)
             .zip(message.envelope().result)
@@ -130,7 +142,7 @@ impl<A: Clone> Mux<A> {
         Incoming::Answered
     }
 
-    fn filtered(&self, request: Request, message: &Message) -> Option<Vec<u8>> {
+    pub(super) fn filtered(&self, request: Request, message: &Message) -> Option<Vec<u8>> {
         if request != Request::ListTools || self.settings.tools.is_open() {
             return None;
         }
@@ -145,10 +157,20 @@ impl<A: Clone> Mux<A> {
         now: Instant,
         out: &mut Output<A>,
     ) -> Incoming {
-        let shared = self.service != Service::Dedicated;
+        if let (Some(stream), Some(_)) = (message.envelope().subscription_id, &self.modern) {
+            self.streamed(&message, stream, now, out);
+            return Incoming::Done;
+        }
+        let shared = !self.is_private();
         match ServerNotification::of(&message.method()) {
             ServerNotification::Progress => self.progress(&message, now, out),
+            ServerNotification::Log if self.modern.is_some() => {
+                return self.modern_log(message, now, out);
+            }
             ServerNotification::Log => return self.log(message, now, out),
+            ServerNotification::Cancelled if self.modern.is_some() => {
+                self.stream_taken_back(&message, now, out);
+            }
             ServerNotification::Cancelled => self.cancelled_by_server(&message, out),
             ServerNotification::Updated if shared => self.updated(&message, out),
             ServerNotification::ListChanged(list) if shared => self.list_changed(list, now),
@@ -170,7 +192,7 @@ impl<A: Clone> Mux<A> {
         let k = message.part(span).and_then(RequestId::integer);
         let call = k
             .and_then(|k| self.calls.get_mut(&k))
-            .filter(|call| call.token.is_some());
+            .filter(|call| call.token.is_some() && call.is_at_server());
         let (Some(call), Some(span)) = (call, span) else {
             return self.metrics.dropped(Dropped::UnattributedNotification);
         };
@@ -179,7 +201,8 @@ impl<A: Clone> Mux<A> {
         out.deliver(&call.address, DeliveryKind::Notification, body);
     }
 
-    fn updated(&mut self, message: &Message, out: &mut Output<A>) {
+    /// To who subscribed to it. The stream that it came in is nobody's but the bridge's.
+    pub(super) fn updated(&mut self, message: &Message, out: &mut Output<A>) {
         let uri = message.part(message.envelope().uri).and_then(string_value);
         let mut sessions = self
             .subscriptions
@@ -188,7 +211,16 @@ impl<A: Clone> Mux<A> {
         if sessions.peek().is_none() {
             return self.metrics.dropped(Dropped::UnattributedNotification);
         }
-        let body = message.editing(&mut []);
+        let named = message.envelope().subscription_id.is_some();
+        let meta = message.envelope().meta.filter(|_| named);
+        let anonymous = meta.and_then(|meta| {
+            let others = |key: &[u8]| key != key::SUBSCRIPTION.as_bytes();
+            Some((meta, retain_members(meta.of(message.text()), others)?))
+        });
+        let body = match &anonymous {
+            Some((span, with)) => message.replacing(*span, with),
+            None => message.editing(&mut []),
+        };
         for seat in sessions.filter_map(|session| self.seats.get(&session)) {
             out.deliver(&seat.outlet, DeliveryKind::Notification, body.clone());
         }
@@ -324,6 +356,10 @@ impl<A: Clone> Mux<A> {
     /// Whom a request of the server must be for, and which call it is about: the owner of the only live call that may
     /// ask, if it declared that it can be asked; on a dedicated instance its one session.
     fn asked(&mut self, method: &str, now: Instant) -> Option<(SessionKey, A, Option<u64>)> {
+        if self.modern.is_some() {
+            // It says what it wants to know in its answers, and nowhere else.
+            return None;
+        }
         let mut calls = self.calls.iter().filter(|(_, call)| call.request.may_ask());
         let only = match (calls.next(), calls.next()) {
             (Some(call), None) => Some(call),
@@ -349,6 +385,9 @@ impl<A: Clone> Mux<A> {
     /// Whose a notification is that names no call, and where it goes: to the only live call; on a dedicated instance
     /// otherwise to its session.
     fn unsolicited_owner(&mut self, now: Instant) -> Option<(SessionKey, A)> {
+        if self.modern.is_some() {
+            return self.modern_owner(now);
+        }
         let mut calls = self.calls.values();
         if let (Some(call), None) = (calls.next(), calls.next()) {
             let shared = self.service != Service::Dedicated;

@@ -179,6 +179,12 @@ impl Subscriptions {
         self.sessions.retain(|_, own| !own.is_empty());
     }
 
+    /// Bytes of all URIs, `uri` among them.
+    pub(crate) fn length_with(&self, uri: &str) -> usize {
+        let others = self.uris.keys().filter(|other| &***other != uri);
+        others.map(|other| other.len()).sum::<usize>() + uri.len()
+    }
+
     /// Every URI, for the next generation.
     pub(crate) fn uris(&self) -> Vec<Arc<str>> {
         self.uris.keys().cloned().collect()

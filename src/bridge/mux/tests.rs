@@ -1,6 +1,7 @@
 //! CONTRACT §4, row by row. An address is a session's number and a label: the id of a request, or `outlet`.
 
 mod abuse;
+mod modern;
 mod property;
 mod server_asks;
 mod shared_state;
@@ -93,7 +94,7 @@ impl Bench {
             Kind::Notification => self
                 .mux
                 .notification(key, &message, self.now, &mut self.out),
-            Kind::Answer => self.mux.answer(key, &message, &mut self.out),
+            Kind::Answer => self.mux.answer(key, &message, self.now, &mut self.out),
         }
     }
 

@@ -82,6 +82,12 @@ impl Line {
         })
     }
 
+    /// The status of a GET.
+    pub(super) async fn status(&self) -> Result<StatusCode, ClientError> {
+        let response = self.send(self.http.get(self.url.clone())).await?;
+        Ok(response.status())
+    }
+
     /// Opens the stream at the line's URL.
     pub(super) async fn open(&self) -> Result<Stream, ClientError> {
         let request = self.http.get(self.url.clone());

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::super::expand::expand;
+use super::super::expand::{expand, only_variable};
 use super::super::secret::Purpose;
 use super::super::wording::{Lack, reason};
 use super::super::yaml::{Node, Value};
@@ -23,6 +23,7 @@ impl Reader<'_> {
     ) -> Option<Secret> {
         let expected = purpose.expected();
         let text = self.text(node, path, &expected)?;
+        let is_file = text.value.starts_with("file:");
         let value = match text.value.strip_prefix("file:") {
             None => text.value,
             Some(file) => {
@@ -41,7 +42,11 @@ impl Reader<'_> {
             }
         };
         if purpose.admits(&value) {
-            return Some(Secret::new(value));
+            let variable = match &node.value {
+                Value::Scalar(written) if !is_file => only_variable(written),
+                _ => None,
+            };
+            return Some(Secret::from_variable(value, variable));
         }
         match value.is_empty() {
             true if may_be_empty => {}
@@ -99,6 +104,11 @@ impl Reader<'_> {
     }
 
     fn warn_if_exposed(&mut self, place: Place, path: &str, file: &Path) {
+        // systemd gives the service access by an ACL, which looks like a right of the group (systemd.exec(5), Credentials).
+        let credentials = self.environment.get("CREDENTIALS_DIRECTORY");
+        if credentials.is_some_and(|directory| file.starts_with(directory)) {
+            return;
+        }
         if file
             .metadata()
             .is_ok_and(|file| file.permissions().mode() & 0o044 != 0)

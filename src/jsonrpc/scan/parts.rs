@@ -1,5 +1,7 @@
 //! Objects taken apart further than routing needs: leaving members out, finding where an answer's outcome begins.
 
+use std::borrow::Cow;
+
 use super::{Scanner, Span, each_member};
 
 /// The object `text` with only the members whose (decoded) key `keep` says yes to; each kept one as it was written.
@@ -20,6 +22,36 @@ pub fn retain_members(text: &[u8], keep: impl Fn(&[u8]) -> bool) -> Option<Vec<u
         }
     })?;
     gone.then(|| [b"{", kept.join(&b","[..]).as_slice(), b"}"].concat())
+}
+
+/// The places that go from the object `text`, whose members are `fields`, when those go whose key `goes` says yes to.
+pub fn member_cuts(
+    text: &[u8],
+    fields: &[(Cow<'_, [u8]>, Span)],
+    goes: impl Fn(&[u8]) -> bool,
+) -> Vec<Span> {
+    let Some(first) = fields.iter().position(|(key, _)| !goes(key)) else {
+        // All of them, if there are any.
+        let last = fields.last().map(|(_, value)| value.end());
+        return last
+            .map(|end| Span::new(brace(text) + 1, end))
+            .into_iter()
+            .collect();
+    };
+    let mut cuts = Vec::new();
+    if first > 0 {
+        let end = fields[first - 1].1.end();
+        let comma = memchr::memchr(b',', &text[end..]);
+        let comma = comma.expect("a comma stands before a next member");
+        cuts.push(Span::new(brace(text) + 1, end + comma + 1));
+    }
+    for pair in fields[first..].windows(2) {
+        let ((_, before), (key, value)) = (&pair[0], &pair[1]);
+        if goes(key) {
+            cuts.push(Span::new(before.end(), value.end()));
+        }
+    }
+    cuts
 }
 
 fn brace(text: &[u8]) -> usize {
@@ -77,6 +109,37 @@ mod tests {
             let got = retain_members(text.as_bytes(), |key| key != b"x");
             let got = got.map(|bytes| String::from_utf8(bytes).unwrap());
             assert_eq!(got.as_deref(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn members_are_cut_out_and_every_other_byte_stays() {
+        for (text, want) in [
+            (r#"{"x":1}"#, "{}"),
+            (r#"{ "x" : 1 , "a": 2 }"#, r#"{ "a": 2 }"#),
+            (r#"{"x":1,"y":2,"a":1.0}"#, r#"{"a":1.0}"#),
+            (r#" {"x":1,"y":2} "#, " {} "),
+            (r#"{"a":1,"x":[1,2]}"#, r#"{"a":1}"#),
+            (
+                r#"{"a":1, "x":{"x":1} ,"y":2, "b":"\ud800"}"#,
+                r#"{"a":1, "b":"\ud800"}"#,
+            ),
+            (r#"{"x":0,"a":1,"x":2,"b":3,"y":"}"}"#, r#"{"a":1,"b":3}"#),
+            (r#"{"\u0078":1,"a":{"x":1}}"#, r#"{"a":{"x":1}}"#),
+            (r#"{"a":1}"#, r#"{"a":1}"#),
+            ("{}", "{}"),
+            ("[1]", "[1]"),
+        ] {
+            let fields = crate::jsonrpc::members(text.as_bytes());
+            let goes = |key: &[u8]| matches!(key, b"x" | b"y");
+            let cuts = member_cuts(text.as_bytes(), &fields, goes);
+            let mut edits: Vec<_> = cuts
+                .into_iter()
+                .map(|span| crate::jsonrpc::Edit { span, with: b"" })
+                .collect();
+            let mut out = Vec::new();
+            crate::jsonrpc::splice(&mut out, text.as_bytes(), &mut edits);
+            assert_eq!(String::from_utf8(out).unwrap(), want, "{text}");
         }
     }
 

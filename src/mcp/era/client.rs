@@ -31,31 +31,22 @@ fn is_of_the_request(name: &[u8]) -> bool {
         .any(|known| known.as_bytes() == name)
 }
 
-/// The text of a modern `request` for a legacy server.
+/// A modern `request` as a legacy server gets it.
 #[must_use]
-pub fn request(request: &Message) -> Bytes {
+pub fn request(request: Message) -> Message {
     let envelope = request.envelope();
+    let stateless = |name: &[u8]| matches!(name, b"inputResponses" | b"requestState");
     if let Some(span) = envelope.params
         && (envelope.input_responses.is_some() || envelope.request_state.is_some())
-        && let Some(kept) = retain_members(span.of(request.text()), |name| {
-            !matches!(name, b"inputResponses" | b"requestState")
-        })
+        && let Some(kept) = retain_members(span.of(request.text()), |name| !stateless(name))
         && let Ok(without) = Message::parse(spliced(request.text(), span, &kept))
     {
-        return self::request(&without);
+        return self::request(without);
     }
-    let (Some(span), Some(meta)) = (
-        request.envelope().meta,
-        request.part(request.envelope().meta),
-    ) else {
-        return request.text().clone();
-    };
-    match retain_members(meta, |name| !is_of_the_request(name)) {
-        Some(kept) => request
-            .editing(&mut [Edit { span, with: &kept }])
-            .into_bytes(),
-        None => request.text().clone(),
-    }
+    let meta = request.part(envelope.meta).unwrap_or_default();
+    retain_members(meta, |name| !is_of_the_request(name))
+        .and_then(|kept| request.with_meta(&kept))
+        .unwrap_or(request)
 }
 
 /// What the answers to a method carry besides the result itself.

@@ -97,11 +97,14 @@ impl Claims {
         named(headers, message)?;
         Ok(Claims {
             declared: ClientCapabilities::of(capabilities),
-            capabilities: Bytes::copy_from_slice(capabilities),
-            client: message
-                .part(envelope.meta_client)
-                .filter(|text| text.first() == Some(&b'{'))
-                .map(Bytes::copy_from_slice),
+            capabilities: envelope
+                .meta_capabilities
+                .map(|span| span.slice(message.text()))
+                .unwrap_or_default(),
+            client: envelope
+                .meta_client
+                .map(|span| span.slice(message.text()))
+                .filter(|text| text.first() == Some(&b'{')),
             level,
         })
     }

@@ -197,30 +197,21 @@ impl Stateless {
 }
 
 impl Parking {
-    /// Finds what the retry `message` is about, and gives the server what its client answers.
+    /// Finds what the retry `message` is about, and gives the server what its client answers: [`responses`].
     ///
     /// # Errors
     /// When there is nothing that it could go on with; nothing has changed then.
-    pub(super) fn claim(&self, message: &Message, bound: &Bound) -> Result<Claim, Reject> {
-        let envelope = message.envelope();
+    pub(super) fn claim(
+        &self,
+        message: &Message,
+        bound: &Bound,
+        responses: &[u8],
+    ) -> Result<Claim, Reject> {
         let refuse = |text: &str| Err(invalid(message.id(), text));
-        let Some(state) = message.part(envelope.request_state) else {
-            return refuse("inputResponses come with the requestState that they answer");
-        };
-        let responses = message.part(envelope.input_responses).unwrap_or(b"{}");
-        if responses.first() != Some(&b'{') {
-            return refuse("inputResponses is an object");
-        }
-        let given = members(responses);
-        if given
-            .iter()
-            .any(|(_, value)| value.of(responses).first() != Some(&b'{'))
-        {
-            return refuse("each of inputResponses is an object");
-        }
         let unknown =
             "this requestState is unknown, expired or for another request; start the call anew";
-        let Some(state) = string_value(state).and_then(|state| parse(&state)) else {
+        let state = message.part(message.envelope().request_state);
+        let Some(state) = state.and_then(string_value).and_then(|state| parse(&state)) else {
             return refuse(unknown);
         };
         let answers = Principal::of(responses);
@@ -379,6 +370,28 @@ fn forget_most(lot: &mut HashMap<u128, Place>) {
     }
 }
 
+/// What the client of `message` answers, if anything: an object of objects.
+///
+/// # Errors
+/// When it is anything else.
+pub(super) fn responses(message: &Message) -> Result<&[u8], Reject> {
+    let responses = message.part(message.envelope().input_responses);
+    let responses = responses.unwrap_or(b"{}");
+    let is_object = |text: &[u8]| text.first() == Some(&b'{');
+    if !is_object(responses) {
+        return Err(invalid(message.id(), "inputResponses is an object"));
+    }
+    let given = members(responses);
+    if given
+        .iter()
+        .any(|(_, value)| !is_object(value.of(responses)))
+    {
+        let text = "each of inputResponses is an object";
+        return Err(invalid(message.id(), text));
+    }
+    Ok(responses)
+}
+
 fn random() -> u128 {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the system's random generator works from early boot on");
@@ -390,4 +403,37 @@ fn parse(state: &str) -> Option<u128> {
     (state.len() == 32 && state.bytes().all(plain))
         .then(|| u128::from_str_radix(state, 16).ok())
         .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_an_object_of_objects() {
+        for (params, want) in [
+            (r#"{"name":"a"}"#, Some("{}")),
+            (r#"{"inputResponses":{}}"#, Some("{}")),
+            (
+                r#"{"inputResponses":{"a":{"x":1},"b":{}}}"#,
+                Some(r#"{"a":{"x":1},"b":{}}"#),
+            ),
+            (r#"{"inputResponses":null}"#, None),
+            (r#"{"inputResponses":[{}]}"#, None),
+            (r#"{"inputResponses":{"a":{},"b":12345}}"#, None),
+            (r#"{"inputResponses":{"a":null}}"#, None),
+        ] {
+            let text =
+                format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+            let message = Message::parse(text.into()).unwrap();
+            match (responses(&message), want) {
+                (Ok(given), Some(want)) => assert_eq!(given, want.as_bytes(), "{params}"),
+                (Err(reject), None) => {
+                    let told = (reject.status().as_u16(), reject.code());
+                    assert_eq!(told, (400, -32602), "{params}");
+                }
+                (given, _) => panic!("{params}: {given:?}"),
+            }
+        }
+    }
 }

@@ -307,4 +307,17 @@ bridges:
             "bridges.yaml:3:3: bridges.b: `command` is missing; name a program, say `demo: true` for the built-in server, or give the `url` of a remote one",
         ],
     },
+    Case {
+        name: "an admin socket with what belongs to the listener",
+        yaml: br#"
+bridges:
+  a: { port: 1, demo: true }
+admin: { socket: a.sock, socket_mode: 666, host: 127.0.0.1, api_keys: [k] }
+"#,
+        problems: &[
+            "bridges.yaml:3:39: admin.socket_mode: found `666`, expected `600` or `660`",
+            "bridges.yaml:3:44: admin.host: found `host` without `port`, to which it belongs; add `port` or remove it",
+            "bridges.yaml:3:61: admin.api_keys: found `api_keys` without `port`, to which it belongs; add `port` or remove it",
+        ],
+    },
 ];

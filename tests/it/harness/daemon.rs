@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -28,6 +30,8 @@ pub(crate) struct Launch {
     pub(crate) args: Vec<String>,
     /// Variables beside the test's own.
     pub(crate) env: Vec<(String, String)>,
+    /// At most two sockets that the daemon inherits as from a service manager, by name.
+    pub(crate) sockets: Vec<(String, Arc<TcpListener>)>,
 }
 
 /// A running daemon. Dropping it kills it and every process below it, and prints its log if the test failed.
@@ -84,10 +88,15 @@ impl Daemon {
     /// Starts a daemon that is expected to end on its own, and waits for that.
     pub(crate) async fn fails(config: &str) -> Ended {
         let config = config.to_owned();
-        let mut daemon = Self::spawn(Launch {
+        Self::launch_fails(Launch {
             config,
             ..Launch::default()
-        });
+        })
+        .await
+    }
+
+    pub(crate) async fn launch_fails(launch: Launch) -> Ended {
+        let mut daemon = Self::spawn(launch);
         let status = daemon.exit().await;
         let log = daemon.log();
         Ended { status, log }
@@ -100,16 +109,22 @@ impl Daemon {
             .unwrap();
         write_config(dir.path(), &launch.config);
         let log = File::create(dir.path().join("daemon.log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_mcp-bridged"))
+        let mut command = program(&launch.sockets, &dir.path().join("daemon.log"));
+        if launch.sockets.is_empty() {
+            command
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().unwrap());
+        }
+        let child = command
             .arg("serve")
             .arg("-c")
             .arg(dir.path().join("bridges.yaml"))
             .arg("--ports-file")
             .arg(dir.path().join("ports.json"))
             .args(launch.args)
+            // where its admin socket goes
+            .env("RUNTIME_DIRECTORY", dir.path())
             .envs(launch.env)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
@@ -242,6 +257,34 @@ impl Drop for Daemon {
             below.iter().for_each(proc::Process::kill);
         }
     }
+}
+
+/// The daemon's program, or a shell that becomes it after moving the sockets to where a service manager leaves them.
+fn program(sockets: &[(String, Arc<TcpListener>)], log: &Path) -> Command {
+    /// stdin and stdout are all that a child can be given without unsafe code.
+    const BECOME: &str = r#"exec 3<&0 4<&1 0</dev/null 1>>"$1"
+[ "$LISTEN_FDS" = 2 ] || exec 4<&-
+export LISTEN_PID=$$
+shift
+exec "$@""#;
+    let daemon = env!("CARGO_BIN_EXE_mcp-bridged");
+    if sockets.is_empty() {
+        return Command::new(daemon);
+    }
+    let names: Vec<_> = sockets.iter().map(|(name, _)| &**name).collect();
+    let mut handed = sockets
+        .iter()
+        .map(|(_, socket)| Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", BECOME, "sh"])
+        .arg(log)
+        .arg(daemon)
+        .env("LISTEN_FDS", sockets.len().to_string())
+        .env("LISTEN_FDNAMES", names.join(":"))
+        .stdin(handed.next().unwrap_or_else(Stdio::null))
+        .stdout(handed.next().unwrap_or_else(Stdio::null));
+    command
 }
 
 fn write_config(dir: &Path, config: &str) {

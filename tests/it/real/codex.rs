@@ -10,7 +10,7 @@ use super::gateway::{Gateway, KEY, content, demo, messages, offered};
 use super::{installed, output};
 use crate::harness::model::{Model, Turn};
 
-const CODEX: &str = "node/node_modules/.bin/codex";
+pub(super) const CODEX: &str = "node/node_modules/.bin/codex";
 
 /// Where Codex works.
 fn folder(gateway: &Gateway) -> PathBuf {
@@ -18,7 +18,7 @@ fn folder(gateway: &Gateway) -> PathBuf {
 }
 
 /// Runs `codex exec` with this model and `more` in its configuration, and returns its events.
-async fn codex(gateway: &Gateway, program: &str, model: &str, more: &str) -> Vec<Value> {
+pub(super) async fn codex(gateway: &Gateway, program: &str, model: &str, more: &str) -> Vec<Value> {
     let home = gateway.daemon.dir().join("codex");
     let folder = folder(gateway);
     fs::create_dir_all(&home).unwrap();
@@ -51,7 +51,8 @@ stream_max_retries = 0
         .arg("Do what is to be done.")
         .current_dir(folder)
         .env("CODEX_HOME", &home)
-        .env("GATEWAY_KEY", KEY);
+        .env("GATEWAY_KEY", KEY)
+        .env("BRIDGE_KEY", super::exported::BRIDGE_KEY);
     let printed = output(command).await;
     let lines = printed.lines().map(serde_json::from_str);
     lines.map(Result::unwrap).collect()
@@ -164,7 +165,7 @@ async fn a_tool_of_free_text_gets_its_text() {
     assert_eq!(said.last().unwrap()["text"], "It is written.");
 }
 
-fn check_call(events: &[Value]) {
+pub(super) fn check_call(events: &[Value]) {
     let calls = completed(events, "mcp_tool_call");
     assert_eq!(calls.len(), 1, "{events:?}");
     assert_eq!(calls[0]["server"], "bridge");

@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::Stdio;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::process::{Child, Command};
 
 use super::gateway::{Gateway, KEY, MODEL_KEY, PYTHON, Sdk, content, demo, messages, whole_stream};
@@ -13,27 +14,27 @@ use crate::harness::GLANCE;
 use crate::harness::http::{Request, attempt};
 use crate::harness::model::{Model, Turn};
 
-const LITELLM: &str = "litellm/bin/litellm";
+pub(super) const LITELLM: &str = "litellm/bin/litellm";
 
 /// A running proxy. Dropping it ends it.
 #[derive(Debug)]
-struct LiteLlm {
+pub(super) struct LiteLlm {
     addr: SocketAddr,
     _process: Child,
 }
 
 impl LiteLlm {
-    /// Serves these models (`model_list`) at `addr`.
-    async fn start(
+    /// Serves at `addr` what `text` configures, with its files in `dir` and these variables beside the test's own.
+    pub(super) async fn start(
         installed: &Installed,
-        gateway: &Gateway,
+        dir: &Path,
         addr: SocketAddr,
         key: &str,
-        models: &Value,
+        text: &str,
+        env: &[(&str, &str)],
     ) -> Self {
-        let dir = gateway.daemon.dir();
         let config = dir.join("litellm.yaml");
-        fs::write(&config, json!({"model_list": models}).to_string()).unwrap();
+        fs::write(&config, text).unwrap();
         let log = File::create(dir.join("litellm.log")).unwrap();
         let process = Command::new(installed.path(LITELLM))
             .arg("--config")
@@ -44,6 +45,7 @@ impl LiteLlm {
             // else it asks the network for prices
             .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
             .env("NO_PROXY", "*")
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -59,7 +61,7 @@ impl LiteLlm {
     }
 
     /// Waits until it answers: importing all of it takes a busy machine longer than anything else in these tests.
-    async fn until_alive(&self, log: &std::path::Path) {
+    async fn until_alive(&self, log: &Path) {
         let alive = async {
             loop {
                 let request = Request::get("/health/liveliness");
@@ -75,6 +77,10 @@ impl LiteLlm {
         let finished = tokio::time::timeout(PATIENCE, alive).await;
         let log = || fs::read_to_string(log).unwrap();
         assert!(finished.is_ok(), "LiteLLM did not start: {}", log());
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.addr
     }
 
     fn url(&self) -> String {
@@ -93,11 +99,7 @@ async fn litellm_works_in_front_of_the_gateway_and_behind_it() {
     })
     .await;
     let addr = free_address();
-    // a proxy that others can reach must not have a key that they can read here
-    let mut random = [0; 24];
-    getrandom::fill(&mut random).unwrap();
-    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let key = format!("sk-{digits}");
+    let key = random_key();
     let through = json!([{"model_name": "through", "api_base": format!("http://{addr}/v1"), "api_key": key, "model": "raw"}]);
     let raw = json!({"model": "openai/scripted", "api_base": model.url(), "api_key": MODEL_KEY});
     let gateway = Gateway::with_models(&demo(), model, through).await;
@@ -106,7 +108,9 @@ async fn litellm_works_in_front_of_the_gateway_and_behind_it() {
         {"model_name": "front", "litellm_params": front},
         {"model_name": "raw", "litellm_params": raw},
     ]);
-    let litellm = LiteLlm::start(&installed, &gateway, addr, &key, &models).await;
+    let dir = gateway.daemon.dir();
+    let config = json!({"model_list": models}).to_string();
+    let litellm = LiteLlm::start(&installed, dir, addr, &key, &config, &[]).await;
 
     for (url, key, name) in [
         (litellm.url(), key.as_str(), "front"),
@@ -153,8 +157,16 @@ async fn litellm_works_in_front_of_the_gateway_and_behind_it() {
     }
 }
 
+/// A proxy that others can reach must not have a key that they can read here.
+pub(super) fn random_key() -> String {
+    let mut random = [0; 24];
+    getrandom::fill(&mut random).unwrap();
+    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sk-{digits}")
+}
+
 /// An address of this machine that nobody listens at: free a moment ago, and nobody else binds ports in this range on purpose.
-fn free_address() -> SocketAddr {
+pub(super) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }

@@ -53,11 +53,19 @@ struct Check {
     error_message: Option<String>,
 }
 
-/// Runs every scenario of `revision` against `url`, with `program` (node and the suite); results are kept in `dir`.
-pub(super) async fn run(program: &[String; 2], revision: &str, url: &str, dir: &Path) -> Report {
+/// Runs `scenario` of `revision`, or every one, against `url`, with `program` (node and the suite); results are kept in `dir`.
+pub(super) async fn run(
+    program: &[String; 2],
+    revision: &str,
+    scenario: Option<&str>,
+    url: &str,
+    dir: &Path,
+) -> Report {
+    let which = scenario.map_or(["--suite", "all"], |scenario| ["--scenario", scenario]);
     let mut command = Command::new(&program[0]);
     command
-        .args([&program[1], "server", "--suite", "all"])
+        .args([&program[1], "server"])
+        .args(which)
         .args(["--spec-version", revision, "--url", url, "--output-dir"])
         .arg(dir)
         .kill_on_drop(true);

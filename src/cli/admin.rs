@@ -1,0 +1,276 @@
+//! The way to a running daemon: its admin socket, or its admin listener.
+//!
+//! The configuration file says which daemon is meant. Its socket is looked for first, where the file says or where the daemon of
+//! that file puts it (`config::admin_sockets`); then its admin listener. A file with errors in it is good enough for that.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::{Method, StatusCode, Url};
+use serde_json::Value;
+
+use super::target::KEY_VARIABLE;
+use super::{ConfigArgument, output, status};
+use crate::config::{Config, Environment, Secret, admin_sockets};
+use crate::transport::outward;
+
+/// How long a daemon may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long it may take to answer: longer than it is made to wait for lines of logs.
+const ANSWER: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct AdminArguments {
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Where the daemon answers: the path of its admin socket, or the URL of its admin listener [default: as the configuration says]
+    #[arg(long, value_name = "WHERE")]
+    admin: Option<String>,
+    /// The key of the admin listener; its socket wants none [default: MCP_BRIDGED_KEY, else the configuration's]
+    #[arg(long)]
+    key: Option<String>,
+}
+
+/// A daemon that answers, or should.
+#[derive(Debug)]
+pub(super) struct Admin {
+    http: reqwest::Client,
+    base: Url,
+    key: Option<Secret>,
+    /// For messages.
+    place: String,
+}
+
+/// Why the daemon could not be asked, or would not do it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AdminError {
+    /// Nobody answers at any place.
+    #[error("no daemon answers {}; start it with `mcp-bridged serve`, or say where it is with --admin", places(.0))]
+    Nobody(Vec<String>),
+    /// There is a socket that this user may not open.
+    #[error(
+        "the admin socket {} is not for this user; use the daemon's user or root, or set `admin.socket_mode: 660` and join the \
+         daemon's group", .0.display()
+    )]
+    Forbidden(PathBuf),
+    /// `--admin` is neither a path nor a URL.
+    #[error("--admin: {0}; expected the path of a socket or a URL such as http://127.0.0.1:48000")]
+    Where(String),
+    /// The connection broke off.
+    #[error("{place} does not answer any more: {reason}")]
+    Lost { place: String, reason: String },
+    /// The listener wants a key, or another one.
+    #[error("{0} wants a key: give that of `admin.api_keys` with --key or in MCP_BRIDGED_KEY")]
+    Key(String),
+    /// There is something else.
+    #[error("{place} is no admin listener of mcp-bridged: it answers {what}")]
+    Strange { place: String, what: String },
+    /// The HTTP client could not be set up.
+    #[error("failed to set up the HTTP client: {0}")]
+    Setup(String),
+}
+
+/// What the daemon answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+}
+
+impl AdminArguments {
+    /// The configuration that is meant.
+    pub(super) fn file(&self) -> PathBuf {
+        self.config.clone().path()
+    }
+
+    /// Finds the daemon.
+    pub(super) fn find(&self) -> Result<Admin, AdminError> {
+        let environment = Environment::of_process();
+        let given = self.key.clone();
+        let given = given.or_else(|| std::env::var(KEY_VARIABLE).ok());
+        let given = given.filter(|key| !key.is_empty()).map(Secret::new);
+        if let Some(place) = &self.admin {
+            return at(place, given);
+        }
+        let file = self.config.clone().path();
+        let (listener, socket) = Config::admin_of(&file, &environment);
+        let mut tried = Vec::new();
+        let mut sockets = match socket.path {
+            Some(path) => vec![path],
+            None => admin_sockets(Some(&file), "", &environment),
+        };
+        if !file.exists() && self.config.is_default() {
+            sockets = the_only_one(&environment).into_iter().collect();
+        }
+        for path in sockets {
+            match UnixStream::connect(&path) {
+                Ok(_) => return Admin::on_socket(&path),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(AdminError::Forbidden(path));
+                }
+                Err(_) => tried.push(format!("at the socket {}", path.display())),
+            }
+        }
+        if let Some(listener) = listener
+            && listener.listen.port != 0
+        {
+            let url = format!("http://{}", output::seen(listener.listen.address()));
+            let reached = std::net::TcpStream::connect_timeout(
+                &output::seen(listener.listen.address()),
+                CONNECT,
+            );
+            if reached.is_ok() {
+                return Admin::at_url(&url, given.or(listener.api_keys.into_iter().next()));
+            }
+            tried.push(format!("at {url}"));
+        }
+        if tried.is_empty() {
+            let file = file.display();
+            tried.push(format!("(there is no {file}, and no socket of a daemon)"));
+        }
+        Err(AdminError::Nobody(tried))
+    }
+}
+
+impl Admin {
+    fn on_socket(path: &Path) -> Result<Self, AdminError> {
+        let http = builder().unix_socket(path);
+        Ok(Self {
+            http: built(http)?,
+            base: Url::parse("http://localhost/").expect("it is a URL"),
+            key: None,
+            place: format!("the admin socket {}", path.display()),
+        })
+    }
+
+    fn at_url(url: &str, key: Option<Secret>) -> Result<Self, AdminError> {
+        let base = Url::parse(url).map_err(|error| AdminError::Where(error.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") {
+            return Err(AdminError::Where(format!("found `{url}`")));
+        }
+        let mut http = builder();
+        if outward::is_loopback(&base) {
+            http = http.no_proxy();
+        }
+        Ok(Self {
+            http: built(http)?,
+            base,
+            key,
+            place: format!("the admin listener {url}"),
+        })
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Answer, AdminError> {
+        self.send(Method::GET, path).await
+    }
+
+    pub(super) async fn post(&self, path: &str) -> Result<Answer, AdminError> {
+        self.send(Method::POST, path).await
+    }
+
+    async fn send(&self, method: Method, path: &str) -> Result<Answer, AdminError> {
+        let url = self.base.join(path).expect("a path of ours joins any URL");
+        let mut request = self.http.request(method, url);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key.expose());
+        }
+        let lost = |error: reqwest::Error| {
+            let mut cause: &dyn std::error::Error = &error;
+            while let Some(source) = cause.source() {
+                cause = source;
+            }
+            AdminError::Lost {
+                place: self.place.clone(),
+                reason: cause.to_string(),
+            }
+        };
+        let response = request.send().await.map_err(lost)?;
+        let status = response.status();
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(AdminError::Key(self.place.clone()));
+        }
+        let text = response.text().await.map_err(lost)?;
+        match serde_json::from_str(&text) {
+            Ok(body) => Ok(Answer { status, body }),
+            Err(_) => Err(AdminError::Strange {
+                place: self.place.clone(),
+                what: format!("{status} without JSON"),
+            }),
+        }
+    }
+
+    /// `answer` was none of what a daemon says.
+    pub(super) fn strange(&self, answer: &Answer) -> AdminError {
+        AdminError::Strange {
+            place: self.place.clone(),
+            what: answer.status.to_string(),
+        }
+    }
+}
+
+impl AdminError {
+    /// The exit status that it deserves.
+    pub(super) fn status(&self) -> u8 {
+        match self {
+            Self::Nobody(_) | Self::Lost { .. } | Self::Strange { .. } => status::UNAVAILABLE,
+            Self::Forbidden(_) | Self::Key(_) => status::FAILURE,
+            Self::Where(_) => status::USAGE,
+            Self::Setup(_) => status::SOFTWARE,
+        }
+    }
+
+    /// Says it on stderr, and gives back the exit status.
+    pub(super) fn fail(&self) -> std::process::ExitCode {
+        output::fail(&self.to_string(), self.status())
+    }
+}
+
+fn at(place: &str, key: Option<Secret>) -> Result<Admin, AdminError> {
+    if place.contains("://") {
+        return Admin::at_url(place, key);
+    }
+    let path = Path::new(place);
+    match UnixStream::connect(path) {
+        Ok(_) => Admin::on_socket(path),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(AdminError::Forbidden(path.to_owned()))
+        }
+        Err(_) => Err(AdminError::Nobody(vec![format!("at the socket {place}")])),
+    }
+}
+
+/// The socket of the only daemon that runs here: what is meant where no file says anything.
+fn the_only_one(environment: &Environment) -> Option<PathBuf> {
+    let places = admin_sockets(None, "", environment);
+    let directories = places.iter().filter_map(|place| place.parent());
+    let files = directories.filter_map(|directory| std::fs::read_dir(directory).ok());
+    let mut living = files
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|it| it == "sock"))
+        .filter(|path| UnixStream::connect(path).is_ok());
+    let first = living.next()?;
+    living.next().is_none().then_some(first)
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    outward::install_tls();
+    reqwest::Client::builder()
+        .user_agent(concat!("mcp-bridged/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        .timeout(ANSWER)
+        .redirect(reqwest::redirect::Policy::none())
+}
+
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, AdminError> {
+    let built = builder.build();
+    built.map_err(|error| AdminError::Setup(error.to_string()))
+}
+
+fn places(tried: &[String]) -> String {
+    tried.join(", nor ")
+}

@@ -319,3 +319,25 @@ async fn what_is_queued_goes_out_at_the_end() {
     let clients: Vec<_> = names.iter().filter(|name| *name != "tools/list").collect();
     assert_eq!(clients, ["initialize", "tools/call echo"]);
 }
+
+#[tokio::test]
+async fn a_server_of_the_other_era_is_told_in_its_words() {
+    let collector = Collector::start(200).await;
+    let config = fake::config("isolation: shared", &["--modern"]);
+    let fake = Fake::launch(Launch {
+        config,
+        env: collector.variables(),
+        ..Launch::default()
+    })
+    .await;
+    fake.ready().await;
+    let mut client = fake.streamable().await;
+    let meta = json!({"traceparent": PARENT});
+    let answer = client
+        .request("tools/call", &echo(&json!({"n": "found"}), &meta))
+        .await;
+    let span = collector.span("tools/call echo").await;
+    let told = &answer["result"]["params"]["_meta"];
+    assert_eq!(told["traceparent"], traceparent(&span), "{answer}");
+    assert!(told["io.modelcontextprotocol/protocolVersion"].is_string());
+}

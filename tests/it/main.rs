@@ -64,4 +64,5 @@ mod supervision;
 mod survival;
 mod tools_filter;
 mod trace_context;
+#[cfg(feature = "otel")]
 mod traces;

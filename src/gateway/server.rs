@@ -14,6 +14,7 @@ use super::remote::{self, Remote};
 use crate::bridge::{self, Bridge, Mailbox, Part, Status, Transport, Visit};
 use crate::config::{Isolation, Secret};
 use crate::jsonrpc::{ErrorObject, Message};
+use crate::mcp::Era;
 
 /// A server. Clones are the same.
 #[derive(Debug, Clone)]
@@ -168,9 +169,13 @@ impl Server {
         }
     }
 
-    /// Whether a session begins without the `initialize` of a client that can be asked something.
+    /// Whether a session begins without the `initialize` of a client that can be asked something: a server with a handshake
+    /// is told by whoever keeps its instance, a stateless one only hears what the session has said.
     pub(crate) fn greets_itself(&self, place: &Place) -> bool {
-        matches!(self, Server::Bridge(_)) && place.visit.is_some()
+        match self {
+            Server::Bridge(bridge) => place.visit.is_some() && bridge.era() != Some(Era::Modern),
+            Server::Remote(_) => false,
+        }
     }
 }
 

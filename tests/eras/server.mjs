@@ -1,7 +1,7 @@
 // A server of either era over stdio: server.mjs legacy|modern
 //
-// It has what the conformance suite's server has, and what tells whether a client is heard: a tool that goes on until it is cancelled,
-// and then says so on stderr, and one after which a resource has changed.
+// It has what the conformance suite's server has, and tools for what a client has to see or cause: slow reports of progress; a call
+// that goes on until it is cancelled, and then says so on stderr; a resource that changes.
 
 import { createServer } from "../conformance/features.mjs";
 import { sdk } from "../conformance/sdk.mjs";
@@ -15,6 +15,14 @@ const PATIENCE = 200;
 function create() {
   const server = createServer();
   const tool = (name, description, call) => server.registerTool(name, { description, inputSchema: z.object({}) }, call);
+  tool("test_slow_progress", "Reports progress three times, and takes its time.", async (_, { mcpReq }) => {
+    const progressToken = mcpReq._meta?.progressToken;
+    for (let progress = 1; progress <= 3; progress += 1) {
+      await mcpReq.notify({ method: "notifications/progress", params: { progressToken, progress, total: 3 } });
+      await pause(250);
+    }
+    return { content: [{ type: "text", text: "Done" }] };
+  });
   tool("test_until_cancelled", "Goes on until it is cancelled.", async (_, { mcpReq }) => {
     const progressToken = mcpReq._meta?.progressToken;
     for (let progress = 1; progress <= PATIENCE; progress += 1) {
@@ -23,7 +31,7 @@ function create() {
         break;
       }
       await mcpReq.notify({ method: "notifications/progress", params: { progressToken, progress } });
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await pause(50);
     }
     return { content: [{ type: "text", text: "Nobody cancelled" }] };
   });
@@ -32,6 +40,10 @@ function create() {
     return { content: [{ type: "text", text: "Changed" }] };
   });
   return server;
+}
+
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 const serve = {

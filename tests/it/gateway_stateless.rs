@@ -94,6 +94,19 @@ async fn what_a_bridge_asks_is_answered_by_the_retry() {
 }
 
 #[tokio::test]
+async fn a_modern_server_behind_it_hears_what_the_client_can_be_asked() {
+    let all = Behind::start("", &[entry("new", "", &["--modern"])]).await;
+    let declared = json!({"elicitation": {}});
+    let mut client = client(&all, &declared);
+    let seen = client.call("new-echo", &json!({})).await["result"]["params"]["_meta"].clone();
+    assert_eq!(seen["io.modelcontextprotocol/clientCapabilities"], declared);
+    assert_eq!(
+        seen["io.modelcontextprotocol/clientInfo"]["name"],
+        "stateless"
+    );
+}
+
+#[tokio::test]
 async fn a_stream_tells_of_changes_in_all_of_them() {
     let all = two("").await;
     let mut client = client(&all, &json!({}));

@@ -40,6 +40,7 @@ mod night;
 mod notify;
 mod operator;
 mod orphans;
+mod papers;
 mod passage;
 mod pid_one;
 mod probing;

@@ -31,6 +31,7 @@ mod openai_sdk;
 mod postgres;
 mod prometheus;
 mod readme;
+mod schema;
 mod time;
 mod twenty;
 

@@ -40,6 +40,16 @@ async fn modern_clients_use_a_legacy_server() {
     cell(&MODERN, Server::Legacy).await;
 }
 
+#[tokio::test]
+async fn modern_clients_use_a_modern_server() {
+    cell(&MODERN, Server::Modern).await;
+}
+
+#[tokio::test]
+async fn legacy_clients_use_a_modern_server() {
+    cell(&LEGACY, Server::Modern).await;
+}
+
 /// What a client showed: faults by feature, none where it is right.
 type Row = BTreeMap<&'static str, Vec<String>>;
 

@@ -16,6 +16,7 @@ async fn modern_clients_use_the_tools_of_several_bridges_at_once() {
     let mut bridges = json!({
         "every": Server::Everything.entry("every", &installed),
         "legacy": Server::Legacy.entry("legacy", &installed),
+        "modern": Server::Modern.entry("modern", &installed),
     });
     // its tools that ask are listed for clients only that can be asked, and the gateway lists what all have
     bridges["every"]["isolation"] = json!("shared");
@@ -30,8 +31,10 @@ async fn modern_clients_use_the_tools_of_several_bridges_at_once() {
             {"call": "legacy-test_simple_text"},
             {"call": "every-trigger-elicitation-request"},
             {"call": "legacy-test_elicitation", "arguments": {"message": "Who?"}},
+            {"call": "modern-test_elicitation", "arguments": {"message": "Who?"}},
+            {"call": "modern-test_sampling", "arguments": {"prompt": "hello"}},
             {"prompt": "legacy-test_prompt_with_arguments", "arguments": {"arg1": "x", "arg2": "y"}},
-            {"read": "test://template/7/data"},
+            {"read": "demo://resource/dynamic/text/1"},
         ]),
         interactive: true,
         content: Some(content()),
@@ -45,8 +48,10 @@ async fn modern_clients_use_the_tools_of_several_bridges_at_once() {
             "a simple text response",
             "Name: Ada",
             "action=accept",
+            "action=accept",
+            "sampled by client-",
             "arg1='x'",
-            "Data for ID: 7",
+            "Resource 1",
         ]) {
             assert!(
                 result.to_string().contains(text),
@@ -54,7 +59,8 @@ async fn modern_clients_use_the_tools_of_several_bridges_at_once() {
             );
             assert_ne!(result["isError"], true, "{client:?}: {result}");
         }
-        let asked = vec!["elicitation/create"; 2];
+        let mut asked = vec!["elicitation/create"; 3];
+        asked.push("sampling/createMessage");
         assert_eq!(facts["asked"], json!(asked), "{client:?}");
     }
 }

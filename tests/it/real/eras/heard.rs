@@ -13,7 +13,7 @@ use crate::harness::{Daemon, until};
 /// What is wrong with how the server behind `bridge` took its client's cancellation; waits until the call has ended there.
 pub(super) async fn cancellation(server: Server, daemon: &Daemon, bridge: &str) -> Option<String> {
     match server {
-        Server::Legacy => {
+        Server::Legacy | Server::Modern => {
             until("the tool to stop", async || {
                 let log = daemon.log();
                 let mut lines = log.lines().filter(|line| line.contains(bridge));

@@ -10,13 +10,14 @@
 //! 4. [`shutdown`]: signals, and the tokens that everything listens to.
 //! 5. [`metrics`]: what is counted, and its Prometheus text.
 //! 6. [`journal`]: the last lines about each bridge, for who asks.
-//! 7. [`config`]: `bridges.yaml`, validated, every error at once with its place.
-//! 8. [`process`]: children: spawn, framing of their lines, the stop ladder, reaping.
-//! 9. [`bridge`]: one configured server: its instances, the multiplexer, sessions.
-//! 10. [`transport`]: one HTTP listener per bridge, or over all: HTTP+SSE, Streamable HTTP, and its stateless revision.
-//! 11. [`gateway`]: one listener over all bridges and remote servers: their tools under unique names, executed for models.
-//! 12. [`supervisor`]: builds everything from the configuration, reloads by difference, stops in order.
-//! 13. [`telemetry`] and [`cli`]: logs, and the command line.
+//! 7. [`trace`]: which trace a request belongs to, and what is kept of it for a collector.
+//! 8. [`config`]: `bridges.yaml`, validated, every error at once with its place.
+//! 9. [`process`]: children: spawn, framing of their lines, the stop ladder, reaping.
+//! 10. [`bridge`]: one configured server: its instances, the multiplexer, sessions.
+//! 11. [`transport`]: one HTTP listener per bridge, or over all: HTTP+SSE, Streamable HTTP, and its stateless revision.
+//! 12. [`gateway`]: one listener over all bridges and remote servers: their tools under unique names, executed for models.
+//! 13. [`supervisor`]: builds everything from the configuration, reloads by difference, stops in order.
+//! 14. [`telemetry`] and [`cli`]: logs and exported traces, and the command line.
 //!
 //! # How a call goes
 //!
@@ -61,4 +62,5 @@ pub mod process;
 pub mod shutdown;
 pub mod supervisor;
 pub mod telemetry;
+pub mod trace;
 pub mod transport;

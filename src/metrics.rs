@@ -41,12 +41,16 @@ pub struct ProcessMetrics {
     pub log_lines_dropped: Counter,
     /// Bytes queued for clients, over all sessions of all bridges.
     pub output_queue_bytes: Gauge,
+    /// Requests that are missing from an exported trace: the collector did not take them in time.
+    pub spans_dropped: Counter,
 }
 
 /// The numbers of one bridge. They outlive its instances and a reload that keeps its name.
 #[derive(Debug)]
 pub struct BridgeMetrics {
     name: String,
+    /// 1 while `/health` says 200, else 0.
+    pub up: Gauge,
     /// Bytes written to the servers' stdin.
     pub stdin_bytes: Counter,
     /// Bytes read from the servers' stdout, what was dropped of them included.
@@ -137,6 +141,7 @@ impl BridgeMetrics {
     fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            up: Gauge::default(),
             stdin_bytes: Counter::default(),
             stdout_bytes: Counter::default(),
             stderr_bytes: Counter::default(),
@@ -300,6 +305,7 @@ mod tests {
         bridge.instance_state(Some(StateLabel::Starting), Some(StateLabel::Ready));
         bridge.sessions(TransportLabel::Sse).add(3);
         bridge.sessions(TransportLabel::Sse).dec();
+        bridge.up.set(1);
         bridge.queue_bytes.add(100);
         bridge.in_flight.add(3);
         bridge.stdin_bytes.add(250);
@@ -310,6 +316,7 @@ mod tests {
         for line in [
             r#"mcp_bridged_instances{bridge="db",state="starting"} 0"#,
             r#"mcp_bridged_instances{bridge="db",state="ready"} 1"#,
+            r#"mcp_bridged_up{bridge="db"} 1"#,
             r#"mcp_bridged_sessions{bridge="db",transport="sse"} 2"#,
             r#"mcp_bridged_sessions{bridge="db",transport="streamable"} 0"#,
             r#"mcp_bridged_queue_bytes{bridge="db"} 100"#,

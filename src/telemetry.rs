@@ -1,10 +1,12 @@
-//! Logs: `tracing` to stderr, as text for people and as JSON lines for machines.
+//! Logs: `tracing` to stderr, as text for people and as JSON lines for machines. And traces, where a collector wants them.
 //!
 //! Whoever logs only queues a line; a thread of its own writes them (`queue`). So a stalled reader of stderr, a closed pipe or
 //! a full disk costs log lines, which are counted, and never a stop. A panic is logged the same way instead of being
 //! printed. `RUST_LOG`, where it is set, wins over the configured level.
 
 mod capture;
+#[cfg(feature = "otel")]
+mod export;
 mod queue;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -22,8 +24,7 @@ use tracing_subscriber::{EnvFilter, Layer, fmt};
 use crate::journal::Journal;
 use crate::metrics::ProcessMetrics;
 use capture::Capture;
-pub use queue::LogGuard;
-use queue::Queue;
+use queue::{LogGuard, Queue};
 
 /// What is logged, and how it looks.
 #[derive(Debug, Clone)]
@@ -66,11 +67,21 @@ pub enum BadLevel {
     Word(String),
 }
 
-/// Starts logging for the whole process, from `info` on into the journal, too; the guard writes what is queued when it is dropped.
+/// Writes what is queued for the log when it is dropped, and before that sends what is queued for a collector: seconds at
+/// most.
+#[derive(Debug)]
+pub struct Guard {
+    #[cfg(feature = "otel")]
+    _export: Option<export::ExportGuard>,
+    _log: LogGuard,
+}
+
+/// Starts logging for the whole process, from `info` on into the journal, too, and the export of traces if the environment asks
+/// for it.
 ///
 /// Where logging was started before (in tests), this one stays silent.
 #[must_use = "dropping the guard at once loses the last lines of the program"]
-pub fn start(log: &Log, metrics: &Arc<ProcessMetrics>, journal: &Arc<Journal>) -> LogGuard {
+pub fn start(log: &Log, metrics: &Arc<ProcessMetrics>, journal: &Arc<Journal>) -> Guard {
     let terminal = std::io::stderr().is_terminal();
     let json = match log.format {
         LogFormat::Auto => !terminal,
@@ -100,7 +111,11 @@ pub fn start(log: &Log, metrics: &Arc<ProcessMetrics>, journal: &Arc<Journal>) -
     if let Some(complaint) = complaint {
         tracing::warn!("ignoring RUST_LOG: {complaint}");
     }
-    LogGuard::new(queue)
+    Guard {
+        #[cfg(feature = "otel")]
+        _export: export::start(metrics),
+        _log: LogGuard::new(queue),
+    }
 }
 
 impl std::str::FromStr for Level {

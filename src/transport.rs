@@ -26,6 +26,7 @@ pub(crate) mod sse;
 mod stateless;
 mod streamable;
 mod streaming;
+mod trace_context;
 mod version;
 
 use std::sync::Arc;

@@ -411,6 +411,9 @@ impl Actor {
             _ => None,
         };
         let before = self.status.borrow().phase;
+        if matches!(self.role, Role::Shared { .. }) {
+            self.site.metrics.up.set(phase.is_healthy().into());
+        }
         self.status.send_modify(|status| {
             if status.phase != phase {
                 status.since = now;

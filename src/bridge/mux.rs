@@ -31,6 +31,7 @@ use crate::jsonrpc::{ErrorObject, Message, RequestId};
 use crate::mcp::era::server::Introduction;
 use crate::mcp::{ClientCapabilities, Level, Request};
 use crate::metrics::{BridgeMetrics, MethodLabel, Outcome};
+use crate::trace::Ongoing;
 use tracing::field::Empty;
 use tracing::{Span, debug, debug_span};
 
@@ -188,6 +189,8 @@ struct Call<A> {
     again: Option<Message>,
     /// Its life in the log, at debug level.
     span: Span,
+    /// Its life in its trace, while traces are exported.
+    traced: Option<Box<Ongoing>>,
 }
 
 /// What an answer means besides itself.

@@ -74,6 +74,10 @@ impl View {
         counter(out, "log_lines_dropped", help, None)?
             .0
             .encode_counter::<NoLabelSet, _, u64>(&self.process.log_lines_dropped.get(), None)?;
+        let help = "Requests that no trace has because the collector did not take them in time";
+        counter(out, "spans_dropped", help, None)?
+            .0
+            .encode_counter::<NoLabelSet, _, u64>(&self.process.spans_dropped.get(), None)?;
         let help = "Bytes queued for clients, over all bridges";
         gauge(out, "output_queue", help, Some(&Unit::Bytes))?
             .0
@@ -218,6 +222,11 @@ impl View {
     }
 
     fn levels(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let help = "1 while the bridge's server can answer, as /health says";
+        let mut family = gauge(out, "up", help, None)?;
+        for bridge in &self.bridges {
+            family.gauge(&Labels([("bridge", &bridge.name)]), bridge.up.get())?;
+        }
         let mut family = gauge(out, "sessions", "Sessions open now, by transport", None)?;
         for bridge in &self.bridges {
             for transport in TransportLabel::ALL {

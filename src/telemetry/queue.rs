@@ -34,7 +34,7 @@ pub(super) struct Queue {
 
 /// Writes what is queued when it is dropped, for at most a second.
 #[derive(Debug)]
-pub struct LogGuard(Queue);
+pub(super) struct LogGuard(Queue);
 
 #[derive(Debug)]
 enum Entry {

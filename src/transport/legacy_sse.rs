@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 use super::messages::{Messages, no_batches};
 use super::sessions::{Client, QUIET, Sessions, Streaming};
 use super::sse::{EventStream, Frames, Source};
-use super::{Reject, body, media, messages, version};
+use super::{Reject, body, media, messages, trace_context, version};
 use crate::bridge::{Delivery, DeliveryKind, Reader, Transport};
 use crate::jsonrpc::{Kind, Message};
 
@@ -90,7 +90,7 @@ pub(super) async fn post(
         .ok_or(Reject::SessionMissing("session_id"))?;
     let client = sessions.find(id.as_bytes(), Transport::Sse, &head.headers)?;
     let body = body::read(&head.headers, body, max_body).await?;
-    let messages = messages::parse(&body)?;
+    let messages = trace_context::continued(&head.headers, messages::parse(&body)?);
     if messages.ask() {
         if sessions.budget().is_spent() {
             return Err(Reject::Shedding(messages.id()));

@@ -22,7 +22,7 @@ use super::replay::{Carrier, EventId, Origin};
 use super::sessions::{Busy, Client, SessionId, Sessions, Streaming};
 use super::sse::{EventStream, Frames, Source};
 use super::stateless::{self, Stateless};
-use super::{Reject, body, media, messages, reject, version};
+use super::{Reject, body, media, messages, reject, trace_context, version};
 use crate::bridge::{Delivery, DeliveryKind, Mailbox, Refusal, Transport};
 use crate::jsonrpc::{Kind, Message};
 
@@ -78,7 +78,7 @@ async fn post(
         ));
     }
     let body = body::read(&headers, body, max_body).await?;
-    let messages = messages::parse(&body)?;
+    let messages = trace_context::continued(&headers, messages::parse(&body)?);
     if stateless::is_modern(&headers, &messages) {
         return stateless.post(headers, messages).await;
     }

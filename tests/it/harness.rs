@@ -14,6 +14,8 @@ use std::time::Duration;
 
 pub(crate) mod behind;
 pub(crate) mod chats;
+#[cfg(feature = "otel")]
+pub(crate) mod collector;
 pub(crate) mod daemon;
 pub(crate) mod fake;
 pub(crate) mod http;

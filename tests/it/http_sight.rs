@@ -176,6 +176,7 @@ async fn metrics_are_prometheus_text_and_count_what_happened() {
         after["mcp_bridged_instances{bridge=\"fake\",state=\"ready\"}"],
         1.0
     );
+    assert_eq!(after["mcp_bridged_up{bridge=\"fake\"}"], 1.0);
     for bytes in ["stdin", "stdout"] {
         let series = format!("mcp_bridged_{bytes}_bytes_total{{bridge=\"fake\"}}");
         assert!(after[&series] > before[&series], "{series}");

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From bottom to top. Those on one floor may name each other.
-const FLOORS: [&[&str]; 13] = [
+const FLOORS: [&[&str]; 14] = [
     &["jsonrpc"],
     &["mcp"],
     &["backoff"],
     &["shutdown"],
     &["metrics"],
     &["journal"],
+    &["trace"],
     &["config"],
     &["process"],
     &["bridge"],

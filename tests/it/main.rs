@@ -9,6 +9,7 @@ mod broken_configs;
 mod cancellation;
 mod child_io;
 mod cli;
+mod dashboard;
 mod eras_server;
 mod floods;
 mod gateway_catalogue;
@@ -63,3 +64,6 @@ mod subscriptions;
 mod supervision;
 mod survival;
 mod tools_filter;
+mod trace_context;
+#[cfg(feature = "otel")]
+mod traces;

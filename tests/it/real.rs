@@ -29,6 +29,7 @@ mod mock;
 mod open_webui;
 mod openai_sdk;
 mod postgres;
+mod prometheus;
 mod readme;
 mod schema;
 mod time;

@@ -13,6 +13,7 @@ use crate::jsonrpc::{ErrorObject, code};
 use crate::mcp::Request;
 use crate::metrics::{MethodLabel, Outcome, Refused};
 use crate::process::Exit;
+use crate::trace;
 
 /// Where no next start is due, a client is told to come back after this.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -26,6 +27,11 @@ impl Actor {
         reason: Refused,
     ) {
         let method = request.message.method();
+        let (name, session) = (&self.settings.name, request.session.0);
+        if let Some(mut traced) = trace::begin(&request.message, name, session) {
+            traced.failed(error.code);
+            traced.end(Outcome::Refused, Duration::ZERO);
+        }
         self.site.metrics.refused(reason);
         self.site
             .metrics

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use super::ends::cancel_at_server;
 use super::judge::Verdict;
 use super::modern::{Dialect, NEVER};
-use super::{Call, LONGEST_REQUEST, Mux, Output, SessionKey, Then, over};
+use super::{Call, LONGEST_REQUEST, Mux, Output, SessionKey, Then};
 use crate::bridge::handshake::{Handshake, offered_version};
 use crate::bridge::mailbox::{DeliveryKind, Refusal};
 use crate::jsonrpc::{Edit, ErrorObject, Message, RequestId, code};
 use crate::mcp::{ClientCapabilities, ClientNotification, Request};
 use crate::metrics::{Dropped, MethodLabel, Outcome};
+use crate::trace;
 
 impl<A: Clone> Mux<A> {
     /// A request of `session`: answered here, refused, or sent to the server under an id of its own. `repeated` says
@@ -27,8 +28,6 @@ impl<A: Clone> Mux<A> {
         let Some(id) = message.id() else { return };
         let method = message.method();
         let request = Request::of(&method);
-        let label = MethodLabel::of(&method);
-        let span = self.span(session, &method);
         let stateless = self.is_stateless(session, message);
         let verdict = self.judge(session, id, request, &method, message, stateless);
         let (then, level, awaits) = match verdict {
@@ -47,20 +46,21 @@ impl<A: Clone> Mux<A> {
                 if request == Request::Unsubscribe {
                     self.feed_later(now);
                 }
-                over(&span, Outcome::Ok, Duration::ZERO);
-                self.metrics
-                    .call_finished(label, Outcome::Ok, Duration::ZERO);
+                self.over_at_once(session, message, Outcome::Ok, None);
                 return out.deliver(&address, DeliveryKind::Answer, bytes::Bytes::from(text));
             }
             Verdict::Refuse(refusal, error) => {
-                over(&span, Outcome::Refused, Duration::ZERO);
-                self.metrics
-                    .call_finished(label, Outcome::Refused, Duration::ZERO);
+                self.over_at_once(session, message, Outcome::Refused, Some(error.code));
                 return out.refuse(&address, id, refusal, &error);
             }
         };
         let k = self.mint();
-        span.record("k", k);
+        let log = self.span(session, &method);
+        log.record("k", k);
+        let mut traced = trace::begin(message, &self.settings.name, session.0);
+        let asked = message;
+        let told = traced.as_mut().and_then(|traced| traced.sent(message, k));
+        let message = told.as_ref().unwrap_or(asked);
         let mut digits = [0; 20];
         let envelope = message.envelope();
         let id_span = envelope.id.expect("a request has an id");
@@ -118,7 +118,7 @@ impl<A: Clone> Mux<A> {
             token: message.part(envelope.meta_progress_token).map(Box::from),
             address,
             request,
-            label,
+            label: MethodLabel::of(&method),
             dialect,
             logs,
             then,
@@ -126,8 +126,9 @@ impl<A: Clone> Mux<A> {
             started: now,
             deadline,
             is_held: false,
-            again: (request.is_repeatable() && !repeated).then(|| message.clone()),
-            span,
+            again: (request.is_repeatable() && !repeated).then(|| asked.clone()),
+            span: log,
+            traced,
         };
         self.calls.insert(k, call);
         if awaits {
@@ -168,13 +169,7 @@ impl<A: Clone> Mux<A> {
             seat.capabilities = ClientCapabilities::declared(params);
             seat.last_answer = Some(now);
         }
-        over(
-            &self.span(session, &message.method()),
-            Outcome::Ok,
-            Duration::ZERO,
-        );
-        self.metrics
-            .call_finished(MethodLabel::Initialize, Outcome::Ok, Duration::ZERO);
+        self.over_at_once(session, message, Outcome::Ok, None);
         out.deliver(address, DeliveryKind::Answer, answer);
         Some(agreed)
     }

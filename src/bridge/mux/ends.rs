@@ -1,12 +1,13 @@
 //! How calls end, if not by their answers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Call, Mux, Output, SessionKey, Then, over};
 use crate::bridge::mailbox::DeliveryKind;
-use crate::jsonrpc::{ErrorObject, code};
+use crate::jsonrpc::{ErrorObject, Message, code};
 use crate::mcp::{Level, Request};
-use crate::metrics::Outcome;
+use crate::metrics::{MethodLabel, Outcome};
+use crate::trace;
 
 impl<A: Clone> Mux<A> {
     /// Ends calls whose time is over, and sends what was held back to be coalesced.
@@ -97,13 +98,16 @@ impl<A: Clone> Mux<A> {
     /// Ends `call`, which is no longer in the table, with an error.
     pub(super) fn end_with(
         &mut self,
-        call: Call<A>,
+        mut call: Call<A>,
         outcome: Outcome,
         error: &ErrorObject,
         kind: DeliveryKind,
         now: Instant,
         out: &mut Output<A>,
     ) {
+        if let Some(traced) = &mut call.traced {
+            traced.failed(error.code);
+        }
         self.withdraw(&call, "its call is over", out);
         self.ended(&call, outcome, now);
         out.deliver(
@@ -122,7 +126,30 @@ impl<A: Clone> Mux<A> {
         self.streams -= usize::from(call.is_stream());
         let took = now.duration_since(call.started);
         over(&call.span, outcome, took);
+        if let Some(traced) = &call.traced {
+            traced.end(outcome, took);
+        }
         self.metrics.call_finished(call.label, outcome, took);
+    }
+
+    /// Notes that a request of `session` is over that the server never sees: `error` is its code.
+    pub(super) fn over_at_once(
+        &self,
+        session: SessionKey,
+        message: &Message,
+        outcome: Outcome,
+        error: Option<i32>,
+    ) {
+        let method = message.method();
+        over(&self.span(session, &method), outcome, Duration::ZERO);
+        if let Some(mut traced) = trace::begin(message, &self.settings.name, session.0) {
+            if let Some(code) = error {
+                traced.failed(code);
+            }
+            traced.end(outcome, Duration::ZERO);
+        }
+        self.metrics
+            .call_finished(MethodLabel::of(&method), outcome, Duration::ZERO);
     }
 }
 

@@ -87,7 +87,7 @@ impl<A: Clone> Mux<A> {
             self.metrics.dropped(Dropped::UnknownAnswer);
             return Incoming::Done;
         };
-        let Some(call) = self.calls.remove(&k) else {
+        let Some(mut call) = self.calls.remove(&k) else {
             if let Some(own) = self.own.remove(&k) {
                 return Incoming::Own(own, message);
             }
@@ -103,6 +103,9 @@ impl<A: Clone> Mux<A> {
             self.metrics.dropped(reason);
             return Incoming::Done;
         };
+        if let Some(traced) = &mut call.traced {
+            traced.answered(&message);
+        }
         if !matches!(call.dialect, Dialect::Same) {
             return self.answer_in_dialect(k, call, span, &message, now, out);
         }

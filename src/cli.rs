@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod clock;
 pub mod demo_server;
+mod docs;
 mod export;
 mod import;
 mod logs;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::parse_duration;
 use crate::telemetry::LogFormat;
@@ -55,7 +57,7 @@ pub mod status {
 #[derive(Debug, Parser)]
 #[command(
     name = "mcp-bridged",
-    version,
+    version = VERSION,
     args_conflicts_with_subcommands = true,
     after_help = EXIT_STATUSES
 )]
@@ -65,6 +67,12 @@ struct Arguments {
     #[command(flatten)]
     serve: ServeArguments,
 }
+
+/// The version, with the commit where the build knew it.
+const VERSION: &str = match option_env!("MCP_BRIDGED_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
 
 const EXIT_STATUSES: &str = "\
 Exit status:
@@ -150,6 +158,26 @@ enum Command {
         after_help = "Examples:\n  mcp-bridged export --client litellm\n  mcp-bridged export --client codex gateway >> ~/.codex/config.toml\n  mcp-bridged export --client vscode --host mcp.example.org postgres > .vscode/mcp.json"
     )]
     Export(ExportArguments),
+    /// Print the JSON Schema of bridges.yaml, for editors
+    #[command(
+        after_help = "Example: mcp-bridged schema > bridges.schema.json, and in the first line of bridges.yaml:\n  # yaml-language-server: $schema=bridges.schema.json"
+    )]
+    Schema,
+    /// Print a shell's completions
+    #[command(
+        after_help = "Examples:\n  mcp-bridged completions bash > /etc/bash_completion.d/mcp-bridged\n  source <(mcp-bridged completions zsh)"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Example: mcp-bridged man | man -l -")]
+    Man {
+        /// Write this page and one for each command into a directory instead
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Be a small MCP server on stdin and stdout, to have something to serve
     DemoServer,
 }
@@ -418,6 +446,9 @@ pub fn main() -> ExitCode {
         Command::Probe(arguments) => probe::probe(arguments),
         Command::Import(arguments) => import::import(arguments),
         Command::Export(arguments) => export::export(arguments),
+        Command::Schema => docs::schema(),
+        Command::Completions { shell } => docs::completions(shell),
+        Command::Man { dir } => docs::man(dir.as_deref()),
         Command::DemoServer => match demo_server::run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -22,6 +22,7 @@ mod problem;
 mod read;
 mod redaction;
 mod remote;
+mod schema;
 mod secret;
 mod socket;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use gateway::{DEFAULT_PORT as GATEWAY_PORT, Gateway, Model, Provider, Virtua
 pub use problem::{Place, Problem, Problems};
 pub use redaction::Redaction;
 pub use remote::{Auth, Remote, RemoteTransport};
+pub use schema::schema;
 pub use secret::Secret;
 pub use socket::{AdminSocket, SocketMode, admin_sockets};
 pub use tools::ToolFilter;

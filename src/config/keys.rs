@@ -109,6 +109,8 @@ pub(super) enum Kind<T: 'static> {
     /// A list of maps with keys of their own. `add` reads one and stores it, whatever is wrong with it.
     Items {
         of: &'static str,
+        /// What an item may be.
+        schema: fn() -> serde_json::Value,
         add: fn(&mut T, &mut Reader<'_>, &Node, &str),
     },
     /// A map that is read elsewhere.

@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
             Kind::Elsewhere => {}
             Kind::Section(keys) => self.map(node, path, &[keys], target),
             Kind::Tools(globs) => self.map(node, path, &[TOOLS], globs(target)),
-            Kind::Items { of, add } => {
+            Kind::Items { of, add, .. } => {
                 for (path, item) in self.list(node, path, of).unwrap_or_default() {
                     add(target, self, item, &path);
                 }

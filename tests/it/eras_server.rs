@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::proc::Process;
 use crate::harness::raw::raw_at;
-use crate::harness::{Fake, Raw, Sse, Streamable, fake, until};
+use crate::harness::{Fake, Raw, Sse, Stateless, Streamable, fake, until};
 
 /// What a client says of itself in a request to a modern server, by the key's last part.
 fn said(params: &Value, key: &str) -> Value {
@@ -292,6 +292,22 @@ async fn sessions_of_their_own_have_modern_servers_of_their_own() {
     let process = Process::find(i32::try_from(of_one).unwrap()).unwrap();
     drop(one);
     process.gone().await;
+}
+
+#[tokio::test]
+async fn a_modern_request_has_a_server_of_its_own_where_everybody_has() {
+    let fake = fake::fake("isolation: session", &["--modern"]).await;
+    fake.ready().await;
+    let mut client = Stateless::new(fake.addr(), &json!({"elicitation": {}}));
+    let mut pids = vec![i64::from(fake.pids()[0])];
+    for _ in 0..3 {
+        let answer = client.call("info", &json!({})).await;
+        let pid = answer["result"]["structuredContent"]["pid"].as_i64();
+        pids.push(pid.unwrap_or_else(|| panic!("{answer}")));
+    }
+    pids.sort_unstable();
+    pids.dedup();
+    assert_eq!(pids.len(), 4);
 }
 
 #[tokio::test]

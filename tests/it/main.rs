@@ -39,6 +39,7 @@ mod night;
 mod notify;
 mod operator;
 mod orphans;
+mod papers;
 mod passage;
 mod pid_one;
 mod probing;

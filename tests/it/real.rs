@@ -30,6 +30,7 @@ mod open_webui;
 mod openai_sdk;
 mod postgres;
 mod readme;
+mod schema;
 mod time;
 mod twenty;
 

@@ -158,15 +158,17 @@ enum Subject {
     Sse,
     /// SSE with a connection for each call in flight, as a client with a connection pool does it.
     SsePooled,
+    Stateless,
 }
 
 impl Subject {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Stdio,
         Self::HttpFloor,
         Self::Http,
         Self::Sse,
         Self::SsePooled,
+        Self::Stateless,
     ];
 
     fn name(self) -> &'static str {
@@ -176,6 +178,7 @@ impl Subject {
             Self::Http => "http",
             Self::Sse => "sse",
             Self::SsePooled => "sse pooled",
+            Self::Stateless => "stateless",
         }
     }
 }
@@ -288,6 +291,7 @@ impl Bench<'_> {
             Subject::Stdio | Subject::HttpFloor => (Transport::Http, self.floor),
             Subject::Http => (Transport::Http, self.bridge),
             Subject::Sse | Subject::SsePooled => (Transport::Sse, self.bridge),
+            Subject::Stateless => (Transport::Stateless, self.bridge),
         };
         let Compare {
             seconds, payload, ..
@@ -300,6 +304,7 @@ impl Bench<'_> {
             payload,
             progress: 0,
             pids: Vec::new(),
+            drain: Duration::from_secs(5),
         };
         if subject == Subject::Stdio {
             let child = proc::on_core(self.server_core, || stdio::spawn(&self.echo))?;

@@ -16,8 +16,22 @@ use serde_json::value::RawValue;
 /// Bytes of `run-session-sequence-` before the padding: 8 + 1 + 6 + 1 + 12 + 1.
 pub(crate) const TAG: usize = 29;
 
+/// The members of `_meta` that the stateless revision requires; this client can be asked nothing.
+pub(crate) const STATELESS: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}"#;
+
 /// Bytes of padding from which on it is checked without a JSON parser.
 const LONG: usize = 1024;
+
+/// What a call says of itself in `_meta`, besides a token for progress that it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meta {
+    /// Nothing.
+    None,
+    /// A progress token in any case, as LiteLLM sends it.
+    Token,
+    /// What the stateless revision requires (MCP 2026-07-28, Overview § `_meta`).
+    Stateless,
+}
 
 /// What each call of a run looks like.
 #[derive(Debug, Clone)]
@@ -27,13 +41,12 @@ pub(crate) struct Shape {
     padding: Rc<str>,
     /// Progress notifications asked for per call; 0 calls the plain echo tool.
     progress: u32,
-    /// Send a progress token although no progress is asked for, as LiteLLM does.
-    always_token: bool,
+    meta: Meta,
 }
 
 impl Shape {
     /// Calls whose text is `bytes` long (at least [`TAG`]) and which ask for `progress` notifications each.
-    pub(crate) fn new(bytes: usize, progress: u32, always_token: bool) -> Self {
+    pub(crate) fn new(bytes: usize, progress: u32, meta: Meta) -> Self {
         let clock = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| since.subsec_nanos());
@@ -41,7 +54,16 @@ impl Shape {
             run: std::process::id().rotate_left(16) ^ clock,
             padding: "x".repeat(bytes.saturating_sub(TAG)).into(),
             progress,
-            always_token,
+            meta,
+        }
+    }
+
+    /// The tool that the calls name.
+    pub(crate) fn tool(&self) -> &'static str {
+        if self.progress > 0 {
+            "progress"
+        } else {
+            "echo"
         }
     }
 }
@@ -111,21 +133,30 @@ impl Ledger {
             sent: now,
             progress: 0,
         });
+        let name = self.shape.tool();
         let Shape {
             run,
             padding,
             progress,
-            always_token,
+            meta,
         } = &self.shape;
         let session = self.session;
-        let name = if *progress > 0 { "progress" } else { "echo" };
         let mut put = || -> std::io::Result<()> {
             write!(
                 out,
                 r#"{{"jsonrpc":"2.0","id":{sequence},"method":"tools/call","params":{{"name":"{name}","#
             )?;
-            if *progress > 0 || *always_token {
-                write!(out, r#""_meta":{{"progressToken":{sequence}}},"#)?;
+            let has_token = *progress > 0 || *meta == Meta::Token;
+            match (has_token, *meta == Meta::Stateless) {
+                (false, false) => {}
+                (true, false) => write!(out, r#""_meta":{{"progressToken":{sequence}}},"#)?,
+                (false, true) => write!(out, r#""_meta":{{{STATELESS}}},"#)?,
+                (true, true) => {
+                    write!(
+                        out,
+                        r#""_meta":{{"progressToken":{sequence},{STATELESS}}},"#
+                    )?;
+                }
             }
             out.extend_from_slice(br#""arguments":{"#);
             if *progress > 0 {
@@ -320,136 +351,4 @@ struct Token {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer_to(call: &[u8]) -> String {
-        let call = std::str::from_utf8(call).unwrap();
-        let id = call
-            .split(r#""id":"#)
-            .nth(1)
-            .unwrap()
-            .split(',')
-            .next()
-            .unwrap();
-        let text = call
-            .split(r#""text":""#)
-            .nth(1)
-            .unwrap()
-            .split('"')
-            .next()
-            .unwrap();
-        format!(
-            r#"{{"result":{{"content":[{{"type":"text","text":"{text}"}}]}},"jsonrpc":"2.0","id":{id}}}"#
-        )
-    }
-
-    #[test]
-    fn an_own_answer_is_accepted_once() {
-        let now = Instant::now();
-        let mut ledger = Ledger::new(&Shape::new(64, 0, false), 3, 1, 1);
-        let mut call = Vec::new();
-        ledger.call(&mut call, 7, now);
-        let answer = answer_to(&call);
-        let right = Verdict::Answered {
-            lane: 7,
-            latency: Duration::ZERO,
-            lost: 0,
-        };
-        assert_eq!(ledger.settle(answer.as_bytes(), now), right);
-        assert!(matches!(
-            ledger.settle(answer.as_bytes(), now),
-            Verdict::Wrong { lane: None, .. }
-        ));
-        assert_eq!(ledger.open(), 0);
-    }
-
-    #[test]
-    fn an_equal_id_of_another_session_is_wrong() {
-        let now = Instant::now();
-        let shape = Shape::new(64, 0, false);
-        let (mut one, mut two) = (Ledger::new(&shape, 1, 1, 1), Ledger::new(&shape, 2, 1, 1));
-        let (mut call, mut other) = (Vec::new(), Vec::new());
-        one.call(&mut call, 0, now);
-        two.call(&mut other, 0, now);
-        assert!(matches!(
-            one.settle(answer_to(&other).as_bytes(), now),
-            Verdict::Wrong { lane: Some(0), .. }
-        ));
-    }
-
-    #[test]
-    fn a_changed_or_cut_text_is_wrong() {
-        let now = Instant::now();
-        let spoilers = [
-            ("xx\"", "xy\""),
-            ("xx\"", "x\""),
-            ("xx\"", "xxx\""),
-            ("-000001-", "-000002-"),
-            ("-x", "\"x"),
-        ];
-        for (bytes, (from, to)) in [40, 4096]
-            .into_iter()
-            .flat_map(|bytes| spoilers.map(|spoiler| (bytes, spoiler)))
-        {
-            let mut ledger = Ledger::new(&Shape::new(bytes, 0, false), 1, 1, 1);
-            let mut call = Vec::new();
-            ledger.call(&mut call, 0, now);
-            let spoiled = answer_to(&call).replacen(from, to, 1);
-            let verdict = ledger.settle(spoiled.as_bytes(), now);
-            assert!(
-                matches!(verdict, Verdict::Wrong { .. }),
-                "{bytes} bytes, {from} to {to}: {verdict:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_long_answer_is_accepted_in_any_spelling() {
-        let now = Instant::now();
-        for (from, to) in [
-            ("", ""),
-            ("\"text\":", "\"text\" : "),
-            ("xx\"", "x\\u0078\""),
-        ] {
-            let mut ledger = Ledger::new(&Shape::new(4096, 0, false), 1, 1, 1);
-            let mut call = Vec::new();
-            ledger.call(&mut call, 0, now);
-            let answer = answer_to(&call).replacen(from, to, 1);
-            let verdict = ledger.settle(answer.as_bytes(), now);
-            assert!(
-                matches!(verdict, Verdict::Answered { .. }),
-                "{from} to {to}: {verdict:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn errors_are_refusals_and_missing_progress_is_counted() {
-        let now = Instant::now();
-        let mut ledger = Ledger::new(&Shape::new(29, 3, false), 1, 5, 5);
-        let mut call = Vec::new();
-        ledger.call(&mut call, 0, now);
-        ledger.call(&mut Vec::new(), 1, now);
-        let progress =
-            br#"{"method":"notifications/progress","params":{"progressToken":5,"progress":1}}"#;
-        assert_eq!(ledger.settle(progress, now), Verdict::Progress);
-        let foreign =
-            br#"{"method":"notifications/progress","params":{"progressToken":6,"progress":1}}"#;
-        assert!(matches!(ledger.settle(foreign, now), Verdict::Wrong { .. }));
-        let verdict = ledger.settle(answer_to(&call).as_bytes(), now);
-        assert_eq!(
-            verdict,
-            Verdict::Answered {
-                lane: 0,
-                latency: Duration::ZERO,
-                lost: 2
-            }
-        );
-        let error = br#"{"id":10,"error":{"code":-31001,"message":"gone"}}"#;
-        assert!(matches!(
-            ledger.settle(error, now),
-            Verdict::Refused { lane: 1, .. }
-        ));
-    }
-}
+mod tests;

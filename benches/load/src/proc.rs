@@ -1,4 +1,4 @@
-//! What the kernel says about a process (proc_pid_stat(5), proc_pid_smaps(5)), and where our own processes run.
+//! What the kernel says about a process (proc_pid_stat(5), proc_pid_status(5), proc_pid_smaps(5)), and where our own processes run.
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Memory {
     pub(crate) rss_kib: u64,
+    /// The most that was resident since the start, or since [`forget_peak`].
+    pub(crate) peak_kib: u64,
     /// Resident memory with shared pages divided by their users.
     pub(crate) pss_kib: u64,
 }
@@ -44,16 +46,26 @@ pub(crate) fn cpu_micros(pid: u32) -> Result<u64> {
 /// # Errors
 /// When there is no such process or it is somebody else's.
 pub(crate) fn memory(pid: u32) -> Result<Memory> {
-    let rollup = read(pid, "smaps_rollup")?;
+    let text = read(pid, "smaps_rollup")? + &read(pid, "status")?;
     let field = |name: &str| {
-        let line = rollup.lines().find_map(|line| line.strip_prefix(name));
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok())
-            .ok_or_else(|| Error::Protocol(format!("/proc/{pid}/smaps_rollup has no {name}")))
+            .ok_or_else(|| Error::Protocol(format!("/proc/{pid} has no {name}")))
     };
     Ok(Memory {
         rss_kib: field("Rss:")?,
+        peak_kib: field("VmHWM:")?,
         pss_kib: field("Pss:")?,
     })
+}
+
+/// The peak of a process counts from what it has now on (proc_pid_clear_refs(5)).
+///
+/// # Errors
+/// When there is no such process or it is somebody else's.
+pub(crate) fn forget_peak(pid: u32) -> Result<()> {
+    let path = format!("/proc/{pid}/clear_refs");
+    std::fs::write(&path, "5").map_err(Error::io(path))
 }
 
 fn read(pid: u32, file: &str) -> Result<String> {

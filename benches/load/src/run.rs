@@ -1,7 +1,7 @@
 //! `load run`: sessions against one URL for some seconds, and what came of it.
 //!
 //! All sessions are opened before the first call. After the warm-up the meter counts; at the end calls in flight get
-//! [`DRAIN`] to arrive, and what hasn't by then is reported as unanswered.
+//! [`Load::drain`] to arrive, and what hasn't by then is reported as unanswered.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,22 +13,24 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::{Error, Result};
 use crate::http::Target;
-use crate::ledger::{Ledger, Shape, TAG};
+use crate::ledger::{Ledger, Meta, Shape, TAG};
 use crate::meter::Meter;
 use crate::proc::{self, Memory};
-use crate::session::{Sse, Streamable};
+use crate::session::{Sse, Stateless, Streamable};
 
 /// How long answers may take after the end.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// The two transports with sessions.
+/// How MCP is spoken over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Transport {
     /// HTTP+SSE of revision 2024-11-05.
     Sse,
-    /// Streamable HTTP.
+    /// Streamable HTTP with sessions, of the revisions up to 2025-11-25.
     Http,
+    /// Streamable HTTP without, of revision 2026-07-28.
+    Stateless,
 }
 
 impl Transport {
@@ -36,7 +38,7 @@ impl Transport {
     pub(crate) fn default_path(self) -> &'static str {
         match self {
             Self::Sse => "/sse",
-            Self::Http => "/mcp",
+            Self::Http | Self::Stateless => "/mcp",
         }
     }
 }
@@ -75,6 +77,9 @@ pub(crate) struct Load {
     /// Process to account for; may be repeated.
     #[arg(long = "pid")]
     pub(crate) pids: Vec<u32>,
+    /// How long answers may take after the end.
+    #[arg(skip = DRAIN)]
+    pub(crate) drain: Duration,
 }
 
 /// How the load reaches its target.
@@ -106,7 +111,7 @@ pub(crate) struct Report {
     pub(crate) wrong: u64,
     /// JSON-RPC errors, refused requests and broken connections.
     pub(crate) failed: u64,
-    /// Calls without an answer 5 s after the end.
+    /// Calls without an answer some seconds after the end.
     pub(crate) unanswered: u64,
     pub(crate) progress_per_second: f64,
     pub(crate) lost_progress: u64,
@@ -171,8 +176,8 @@ impl Report {
         } in &self.processes
         {
             text += &format!(
-                "pid {pid}: {cpu_us_per_call:.2} µs CPU per call, RSS {} → {} KiB, PSS {} → {} KiB\n",
-                before.rss_kib, after.rss_kib, before.pss_kib, after.pss_kib
+                "pid {pid}: {cpu_us_per_call:.2} µs CPU per call, RSS {} → {} KiB with a peak of {} KiB, PSS {} → {} KiB\n",
+                before.rss_kib, after.rss_kib, after.peak_kib, before.pss_kib, after.pss_kib
             );
         }
         text
@@ -186,7 +191,12 @@ impl Report {
 pub(crate) async fn run(url: &str, way: &Way, load: &Load) -> Result<Report> {
     load.check()?;
     let target = Rc::new(Target::parse(url, way.transport.default_path())?);
-    let shape = Shape::new(load.payload, load.progress, way.pattern == Pattern::Litellm);
+    let meta = match (way.transport, way.pattern) {
+        (Transport::Stateless, _) => Meta::Stateless,
+        (_, Pattern::Litellm) => Meta::Token,
+        (_, Pattern::Steady) => Meta::None,
+    };
+    let shape = Shape::new(load.payload, load.progress, meta);
     let meter = Rc::new(Meter::new());
     let mut tasks = JoinSet::new();
     match (way.pattern, way.transport) {
@@ -208,6 +218,16 @@ pub(crate) async fn run(url: &str, way: &Way, load: &Load) -> Result<Report> {
             let mut sessions = Vec::new();
             for _ in 0..load.sessions {
                 sessions.push(Streamable::open(&target).await?);
+            }
+            for (number, session) in (0..).zip(sessions) {
+                let (target, shape, meter) = (Rc::clone(&target), shape.clone(), Rc::clone(&meter));
+                tasks.spawn_local(session.drive(target, load.in_flight, (shape, number), meter));
+            }
+        }
+        (Pattern::Steady, Transport::Stateless) => {
+            let mut sessions = Vec::new();
+            for _ in 0..load.sessions {
+                sessions.push(Stateless::open(&target, &shape).await?);
             }
             for (number, session) in (0..).zip(sessions) {
                 let (target, shape, meter) = (Rc::clone(&target), shape.clone(), Rc::clone(&meter));
@@ -250,6 +270,10 @@ async fn operate(
                 Err(error) => Err(error),
             },
             Transport::Http => over_http(&target, &mut ledger, &meter).await,
+            Transport::Stateless => match Stateless::open(&target, &shape).await {
+                Ok(mut connection) => connection.call(&mut ledger, &meter).await,
+                Err(error) => Err(error),
+            },
         };
         meter.done();
         match done {
@@ -298,6 +322,9 @@ pub(crate) async fn measure(
 ) -> Result<Report> {
     let own = std::process::id();
     let snapshot = |pid: u32| Ok::<_, Error>((proc::cpu_micros(pid)?, proc::memory(pid)?));
+    for &pid in &load.pids {
+        proc::forget_peak(pid)?;
+    }
     work(&mut tasks, meter, load.warmup).await;
     let mut before = Vec::new();
     for &pid in &load.pids {
@@ -322,7 +349,7 @@ pub(crate) async fn measure(
     }
     let drain = async { while join(&mut tasks, meter).await {} };
     // What is late shows as unanswered.
-    let _ = timeout(DRAIN, drain).await;
+    let _ = timeout(load.drain, drain).await;
     tasks.shutdown().await;
     let latencies = meter.latencies();
     Ok(Report {

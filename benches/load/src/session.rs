@@ -1,8 +1,11 @@
-//! MCP sessions as a load generator drives them: HTTP+SSE (2024-11-05) and Streamable HTTP (2025-03-26 to 2025-11-25).
+//! MCP sessions as a load generator drives them: HTTP+SSE (2024-11-05), Streamable HTTP (2025-03-26 to 2025-11-25), and
+//! what of the stateless revision (2026-07-28) stands for a session ([`Stateless`]).
 //!
 //! `open` does the handshake and waits for each answer; `drive` then keeps calls in flight until the meter says stop, with every
 //! answer checked by a [`Ledger`]. Writers are tasks of their own behind an [`Outbox`], so a target that doesn't read can't stop
 //! us from reading what it sends.
+
+mod stateless;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,6 +23,8 @@ use crate::events::Events;
 use crate::http::{self, Connection, Framing, Target};
 use crate::ledger::{Ledger, Shape};
 use crate::meter::Meter;
+
+pub(crate) use stateless::Stateless;
 
 /// The newest revision with a handshake.
 const REVISION: &str = "2025-11-25";
@@ -343,18 +348,7 @@ impl Streamable {
     /// # Errors
     /// When the connection breaks or the status isn't a success. A wrong answer is the meter's.
     pub(crate) async fn call(&mut self, ledger: &mut Ledger, meter: &Meter) -> Result<()> {
-        let (mut call, mut request, mut body) = (Vec::new(), Vec::new(), Vec::new());
-        ledger.call(&mut call, 0, Instant::now());
-        http::post(&self.post, &call, &mut request);
-        let head = self.first.exchange(&request, &mut body).await?;
-        each_message(&head, &mut body, |message| {
-            meter.judge(ledger.settle(message, Instant::now()));
-            Ok(())
-        })?;
-        match ledger.open() {
-            0 => Ok(()),
-            _ => Err(Error::protocol("the response ended without an answer")),
-        }
+        one_call(&mut self.first, &self.post, ledger, meter).await
     }
 
     /// Ends the session.
@@ -381,14 +375,37 @@ impl Streamable {
         (shape, number): (Shape, u32),
         meter: Rc<Meter>,
     ) -> Result<()> {
+        let lanes = Lanes {
+            target,
+            post: self.post,
+            first: self.first,
+            in_flight,
+        };
+        lanes.drive((shape, number), meter).await
+    }
+}
+
+/// Calls that go out one after another on each of some connections.
+#[derive(Debug)]
+struct Lanes {
+    target: Rc<Target>,
+    /// Head of each POST.
+    post: String,
+    /// A connection that is there already.
+    first: Connection,
+    in_flight: usize,
+}
+
+impl Lanes {
+    async fn drive(self, (shape, number): (Shape, u32), meter: Rc<Meter>) -> Result<()> {
         let mut connections = vec![self.first];
-        while connections.len() < in_flight {
-            connections.push(target.open().await?);
+        while connections.len() < self.in_flight {
+            connections.push(self.target.open().await?);
         }
         let post: Rc<str> = self.post.into();
         let mut tasks = JoinSet::new();
         for (first, connection) in (1..).zip(connections) {
-            let ledger = Ledger::new(&shape, number, first, in_flight as u64);
+            let ledger = Ledger::new(&shape, number, first, self.in_flight as u64);
             let (post, meter) = (Rc::clone(&post), Rc::clone(&meter));
             tasks.spawn_local(async move {
                 if let Err(error) = one_at_a_time(connection, &post, ledger, &meter).await {
@@ -398,6 +415,27 @@ impl Streamable {
         }
         while tasks.join_next().await.is_some() {}
         Ok(())
+    }
+}
+
+/// One call, not counted for itself.
+async fn one_call(
+    connection: &mut Connection,
+    post: &str,
+    ledger: &mut Ledger,
+    meter: &Meter,
+) -> Result<()> {
+    let (mut call, mut request, mut body) = (Vec::new(), Vec::new(), Vec::new());
+    ledger.call(&mut call, 0, Instant::now());
+    http::post(post, &call, &mut request);
+    let head = connection.exchange(&request, &mut body).await?;
+    each_message(&head, &mut body, |message| {
+        meter.judge(ledger.settle(message, Instant::now()));
+        Ok(())
+    })?;
+    match ledger.open() {
+        0 => Ok(()),
+        _ => Err(Error::protocol("the response ended without an answer")),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
 use crate::http::fill;
-use crate::ledger::{Ledger, Shape};
+use crate::ledger::{Ledger, Meta, Shape};
 use crate::meter::Meter;
 use crate::run::{Load, Report, measure};
 use crate::session::{INITIALIZED, Outbox, initialize, initialized};
@@ -65,7 +65,12 @@ pub(crate) async fn run(mut child: Child, load: &Load) -> Result<Report> {
     while initialized(&lines.next().await?)?.is_none() {}
     outbox.put(|out| line(out, INITIALIZED.as_bytes()));
     let calls = load.sessions as usize * load.in_flight;
-    let ledger = Ledger::new(&Shape::new(load.payload, load.progress, false), 0, 1, 1);
+    let ledger = Ledger::new(
+        &Shape::new(load.payload, load.progress, Meta::None),
+        0,
+        1,
+        1,
+    );
     tasks.spawn_local(drive(lines, outbox, calls, ledger, Rc::clone(&meter)));
     measure(&load, &meter, tasks).await
 }

@@ -13,7 +13,7 @@ mod streams;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::client::Verdict;
+use super::judge::Verdict;
 use super::{Call, Incoming, MAX_URI, Mux, Output, SessionKey, Then};
 use crate::bridge::mailbox::{DeliveryKind, Refusal};
 use crate::jsonrpc::{Edit, ErrorObject, Message, RequestId, Span, code, string_value};

@@ -4,6 +4,7 @@ use super::super::check::{
     api_base, authority, filled, glob, host, label, model, name, origin, separator, url,
 };
 use super::super::draft::{ModelDraft, Top, VirtualKeyDraft};
+use super::super::schema::object;
 use super::super::secret::Purpose;
 use super::{AUTHORITY, HOST, Key, Kind, NAME, ORIGIN, URL, count, key, message, port, positive};
 
@@ -32,6 +33,7 @@ pub(in crate::config) static GATEWAY: &[Key<Top>] = &[
         "virtual_keys",
         Kind::Items {
             of: "a map such as `{ name: team, api_key: \"${TEAM_KEY}\" }`",
+            schema: || object(&[VIRTUAL_KEY]),
             add: |t, reader, node, path| {
                 let item = reader.item(node, path, VIRTUAL_KEY);
                 t.gateway.virtual_keys.push(item);
@@ -75,6 +77,7 @@ pub(in crate::config) static GATEWAY: &[Key<Top>] = &[
         "model_list",
         Kind::Items {
             of: "a map such as `{ model_name: gpt-4o-mock, provider: mock }`",
+            schema: || object(&[MODEL]),
             add: |t, reader, node, path| {
                 let item = reader.item(node, path, MODEL);
                 t.gateway.models.push(item);

@@ -54,22 +54,23 @@ impl Introduction {
     /// How long it is, when that is more than [`MAX_INTRODUCTION`].
     pub fn of(params: &[u8]) -> Result<Introduction, usize> {
         let own = Introduction::own();
-        let said = |key| {
+        let part = |key| {
             let text = member(params, key)?.of(params);
-            text.starts_with(b"{").then(|| one_line(text))
+            text.starts_with(b"{").then_some(text)
         };
-        let introduction = Introduction {
+        let length = ["clientInfo", "capabilities"].map(|key| part(key).map_or(0, <[u8]>::len));
+        let length = length.iter().sum();
+        if length > MAX_INTRODUCTION {
+            return Err(length);
+        }
+        let said = |key| part(key).map(one_line);
+        Ok(Introduction {
             client: said("clientInfo").unwrap_or(own.client),
             capabilities: said("capabilities").map_or(own.capabilities, |text| {
                 let text = retain_members(&text, |name| name != b"tasks").map_or(text, Bytes::from);
                 without_tasks_extension(&text).map_or(text, Bytes::from)
             }),
-        };
-        let length = introduction.client.len() + introduction.capabilities.len();
-        if length > MAX_INTRODUCTION {
-            return Err(length);
-        }
-        Ok(introduction)
+        })
     }
 
     /// The members of `_meta` that say it.

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::modern;
-use crate::harness::{Fake, Sse, fake, until};
+use crate::harness::{Fake, Sse, Stateless, fake, until};
+use crate::supervision::restart;
 
 async fn change(client: &mut Sse, what: &str, uri: &str) -> Value {
     client
@@ -154,4 +155,30 @@ async fn what_a_server_says_in_no_stream_is_taken_for_what_it_is() {
         client.call("echo", &json!({})).await;
         assert_eq!(client.seen(), Vec::<Value>::new());
     }
+}
+
+#[tokio::test]
+async fn a_modern_clients_stream_holds_up_no_stop_and_ends_in_good_order() {
+    let fake = modern(&[]).await;
+    let mut client = Stateless::new(fake.addr(), &json!({}));
+    let (id, _, mut events) = client.listen(&json!({"toolsListChanged": true})).await;
+    restart(&fake, "fake").await;
+    let end = events.message().await;
+    let want = json!({"jsonrpc": "2.0", "id": id, "result": {"resultType": "complete", "_meta": {"io.modelcontextprotocol/subscriptionId": id}}});
+    assert_eq!(end, want);
+    events.ended().await;
+    fake.journaled("start", 2).await;
+    // and a server that dies leaves an error
+    until("the next server", async || {
+        (fake.health("fake").await.0 == 200).then_some(())
+    })
+    .await;
+    let (id, _, mut events) = client.listen(&json!({"toolsListChanged": true})).await;
+    client.call("crash", &json!({})).await;
+    let end = events.message().await;
+    assert_eq!(
+        (&end["id"], &end["error"]["code"]),
+        (&json!(id), &json!(-31001))
+    );
+    events.ended().await;
 }

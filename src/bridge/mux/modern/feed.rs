@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::super::changes::Lists;
 use super::super::{Call, Mux, Output, SessionKey, Subscriptions, Then};
 use super::Dialect;
+use crate::bridge::instance::MAX_QUEUED;
 use crate::bridge::mailbox::DeliveryKind;
 use crate::jsonrpc::{ErrorObject, Message, array_elements, code, member, string_value};
 use crate::metrics::{Dropped, Outcome};
@@ -124,6 +125,10 @@ impl<A: Clone> Mux<A> {
         }
         let awaited = self.calls.values().any(|call| call.awaited().is_some());
         let feed = &mut modern.feed;
+        if out.outbox.len() >= MAX_QUEUED {
+            // It reads nothing, and would be told more each time.
+            return feed.look_again(now + PAUSE);
+        }
         if let Some(until) = feed.paused_until.filter(|until| *until > now && !awaited) {
             return feed.look_again(until);
         }
@@ -173,7 +178,7 @@ impl<A: Clone> Mux<A> {
                 code::TIMEOUT,
                 format!("MCP server did not acknowledge the subscription within {PATIENCE:?}"),
             );
-            self.answer_awaiting(&next.uris, |_| Err(&error), now, out);
+            self.answer_awaiting(&next.uris, |_| Err(error.clone()), now, out);
         }
         let Some(modern) = &mut self.modern else {
             return;
@@ -207,21 +212,13 @@ impl<A: Clone> Mux<A> {
         feed.due = None;
         let params = message.part(message.envelope().params).unwrap_or_default();
         let honoured = honoured(params);
-        let refusal = |uri: &str| {
-            let text = format!(
-                "MCP server does not tell of updates of {}",
-                super::super::shown(uri)
-            );
-            ErrorObject::new(code::INVALID_PARAMS, text)
-        };
-        let refusals: Vec<(Arc<str>, ErrorObject)> = asked
-            .iter()
-            .filter(|uri| !honoured.contains(&***uri))
-            .map(|uri| (uri.clone(), refusal(uri)))
-            .collect();
         let verdict = |uri: &str| {
-            let refusal = refusals.iter().find(|(refused, _)| **refused == *uri);
-            refusal.map_or(Ok(()), |(_, error)| Err(error))
+            if honoured.contains(uri) {
+                return Ok(());
+            }
+            let uri = super::super::shown(uri);
+            let text = format!("MCP server does not tell of updates of {uri}");
+            Err(ErrorObject::new(code::INVALID_PARAMS, text))
         };
         self.answer_awaiting(&asked, verdict, now, out);
         if self.calls.values().any(|call| call.awaited().is_some()) {
@@ -252,7 +249,7 @@ impl<A: Clone> Mux<A> {
         );
         let text = format!("MCP server refused the subscription: {said}");
         let error = ErrorObject::new(code::INVALID_PARAMS, text);
-        self.answer_awaiting(&next.uris, |_| Err(&error), now, out);
+        self.answer_awaiting(&next.uris, |_| Err(error.clone()), now, out);
         true
     }
 
@@ -277,10 +274,10 @@ impl<A: Clone> Mux<A> {
     }
 
     /// Answers the subscriptions to `uris` as `verdict` has it.
-    fn answer_awaiting<'a>(
+    fn answer_awaiting(
         &mut self,
         uris: &HashSet<Arc<str>>,
-        verdict: impl Fn(&str) -> Result<(), &'a ErrorObject>,
+        verdict: impl Fn(&str) -> Result<(), ErrorObject>,
         now: Instant,
         out: &mut Output<A>,
     ) {
@@ -312,7 +309,7 @@ impl<A: Clone> Mux<A> {
                     if self.subscriptions.refused(session, &uri, k) {
                         self.feed_later(now);
                     }
-                    self.end_with(call, Outcome::Error, error, DeliveryKind::Answer, now, out);
+                    self.end_with(call, Outcome::Error, &error, DeliveryKind::Answer, now, out);
                 }
             }
         }

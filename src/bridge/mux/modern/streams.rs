@@ -5,7 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::{Call, Mux, Output, Then, Verdict, cancel_at_server};
+use super::super::ends::cancel_at_server;
+use super::super::judge::Verdict;
+use super::super::{Call, Mux, Output, Then};
 use super::number;
 use crate::bridge::mailbox::{DeliveryKind, Refusal};
 use crate::jsonrpc::{Edit, ErrorObject, Message, Span, code, member};

@@ -1,6 +1,7 @@
 //! A modern server: legacy clients are translated, modern ones pass. CONTRACT §5.
 
 mod feed;
+mod property;
 mod rounds;
 mod streams;
 

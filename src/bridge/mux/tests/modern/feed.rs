@@ -247,6 +247,18 @@ fn a_subscription_that_is_given_up_on_its_way_is_none() {
 }
 
 #[test]
+fn a_server_that_reads_nothing_is_not_told_more() {
+    let mut bench = Bench::modern();
+    let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(9 << 20));
+    bench.call_with(1, "0", "x", &large);
+    subscribe(&mut bench, 1, "1", "u");
+    bench.pass(1000);
+    assert_eq!(bench.lines().len(), 1, "the call");
+    bench.pass(1000);
+    bench.server_got(&[&listen(3, r#""resourceSubscriptions":["u"]"#)]);
+}
+
+#[test]
 fn the_uris_of_all_sessions_have_a_limit_together() {
     let mut bench = Bench::modern();
     let uri = |n: usize| format!("{n:04}{}", "x".repeat(4000));

@@ -56,6 +56,7 @@ impl Front {
     /// Ends the sessions that are over, at once and not at the next sweep.
     pub fn sweep(&self) {
         self.sessions.sweep();
+        self.stateless.sweep();
     }
 
     /// Ends every session: their calls are cancelled, their streams close after what is queued.

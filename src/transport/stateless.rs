@@ -31,6 +31,7 @@ use crate::mcp::era::{self, Era};
 use crate::mcp::{Level, Request};
 use claims::{Claims, busy, invalid, mismatch, no_method};
 use exchange::{Exchange, Mode, Named, Start};
+use listen::Streams;
 use parking::{Bound, Claim, Parking};
 
 /// How long a request waits for the place of an idle instance that was ended for it: down the whole stop ladder.
@@ -56,6 +57,7 @@ pub(super) fn names_modern(headers: &HeaderMap) -> bool {
 pub(super) struct Stateless {
     backend: Arc<dyn Backend>,
     parking: Parking,
+    streams: Streams,
     /// Requests under way.
     open: AtomicUsize,
 }
@@ -65,6 +67,7 @@ impl Stateless {
         Arc::new(Stateless {
             backend,
             parking: Parking::default(),
+            streams: Streams::default(),
             open: AtomicUsize::new(0),
         })
     }
@@ -74,9 +77,15 @@ impl Stateless {
         self.parking.keep_swept().await;
     }
 
-    /// Cancels the calls that wait for their client.
+    /// Cancels the calls that wait for their client, and ends the streams of changes.
     pub(super) fn end_all(&self) {
         self.parking.clear();
+        self.streams.end_all();
+    }
+
+    /// Ends the streams of changes that are over.
+    pub(super) fn sweep(&self) {
+        self.streams.sweep();
     }
 
     /// Serves a POST of a modern client.

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::behind::names;
+use crate::harness::behind::{config, names};
 use crate::harness::fake::entry;
+use crate::harness::sse::Events;
 use crate::harness::stateless::subscription;
 use crate::harness::{Behind, Stateless};
 
@@ -130,6 +131,56 @@ async fn a_stream_tells_of_changes_in_all_of_them() {
     assert_eq!(subscription(&message), json!(id));
     let tools = client.request("tools/list", &Value::Null).await;
     assert!(names(&tools["result"]["tools"]).contains(&"one-fresh"));
+}
+
+/// What comes on a stream until it is closed.
+async fn rest(mut events: Events) -> Vec<Value> {
+    let mut rest = Vec::new();
+    while let Some(event) = events.try_next().await {
+        rest.push(serde_json::from_str(&event.data).unwrap());
+    }
+    rest
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_gateway_and_is_told_of_nothing_else() {
+    let mut all = two("").await;
+    let mut client = client(&all, &json!({}));
+    let (id, _, events) = client.listen(&json!({"toolsListChanged": true})).await;
+    let (rest, code) = tokio::join!(rest(events), all.stop());
+    assert_eq!(code, Some(0));
+    let [end] = rest.as_slice() else {
+        panic!("{rest:?}");
+    };
+    assert_eq!(
+        (&end["id"], &end["result"]["resultType"]),
+        (&json!(id), &json!("complete"))
+    );
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_key_that_opened_it() {
+    let gateway = "master_key: mm\nvirtual_keys: [{ api_key: aa }]\n";
+    let bridges = ["one", "two"].map(|name| entry(name, "", &["--scheme", name]));
+    let all = Behind::start(gateway, &bridges).await;
+    let streams = async |key: &str| {
+        let mut client = client(&all, &json!({}));
+        let header = ("authorization".to_owned(), format!("Bearer {key}"));
+        client.headers.push(header);
+        client.listen(&json!({"toolsListChanged": true})).await
+    };
+    let (id, _, revoked) = streams("aa").await;
+    let (other, _, mut stays) = streams("mm").await;
+    all.reload(&config("master_key: mm\n", &bridges));
+    let rest = rest(revoked).await;
+    assert_eq!(rest.last().unwrap()["id"], id, "{rest:?}");
+    let mut master = client(&all, &json!({}));
+    let header = ("authorization".to_owned(), "Bearer mm".to_owned());
+    master.headers.push(header);
+    master
+        .call("one-list_changed", &json!({"add": "fresh"}))
+        .await;
+    assert_eq!(subscription(&stays.message().await), json!(other));
 }
 
 #[tokio::test]

@@ -146,11 +146,16 @@ impl Talk {
         let mut snapshots = self.core.catalogue.watch();
         let mut told = snapshots.borrow_and_update().clone();
         let (access, outlet, over) = (self.access.clone(), self.outlet.clone(), self.over.clone());
+        let core = self.core.clone();
         self.core.tasks.spawn(async move {
             loop {
                 tokio::select! {
                     () = over.cancelled() => return,
                     changed = snapshots.changed() => if changed.is_err() { return },
+                }
+                // What goes away now goes with the gateway itself.
+                if core.is_draining() {
+                    return;
                 }
                 let now = snapshots.borrow_and_update().clone();
                 let lists = now.differs_from(&told, &access);

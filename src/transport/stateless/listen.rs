@@ -4,7 +4,8 @@
 //! server hears of the first and the last one only) and is told of changed lists like any other. The first message says
 //! what of the wish is honoured; each one carries the request's id. The stream lasts until one side ends it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use axum::http::HeaderMap;
@@ -154,10 +155,19 @@ pub(super) async fn serve(
     let id = RequestId::new(message.id().unwrap_or(b"null"));
     let mut frames = Frames::default();
     frames.message(None, &acknowledged(&id, &filter));
-    let source = Listening {
-        reader: outlet.reader(),
+    let stream = Arc::new(Stream {
         outlet,
         conversation,
+    });
+    host.streams.add(&stream);
+    // It may have ended before it was known of.
+    if host.backend.is_draining() || stream.conversation.is_over() {
+        stream.outlet.close();
+    }
+    let source = Listening {
+        reader: stream.outlet.reader(),
+        host: host.clone(),
+        stream,
         id,
         filter,
         _place: place,
@@ -195,14 +205,66 @@ fn over(id: &RequestId) -> Body {
     Bytes::from(text).into()
 }
 
-/// A stream that is open. Dropping it gives the subscriptions up.
-struct Listening {
-    reader: Reader,
+/// Where the changes come from. Dropping it gives the subscriptions up.
+#[derive(Debug)]
+struct Stream {
     outlet: Arc<Mailbox>,
     conversation: Box<dyn Conversation>,
+}
+
+/// All streams that are open.
+#[derive(Debug, Default)]
+pub(super) struct Streams(Mutex<HashMap<u64, Weak<Stream>>>);
+
+impl Streams {
+    /// Ends all.
+    pub(super) fn end_all(&self) {
+        self.end(|_| true);
+    }
+
+    /// Ends those whose conversation is over.
+    pub(super) fn sweep(&self) {
+        self.end(|conversation| conversation.is_over());
+    }
+
+    /// Each tells its client that it has ended, after what is queued.
+    fn end(&self, is_meant: impl Fn(&dyn Conversation) -> bool) {
+        let open: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        for stream in open {
+            if is_meant(&*stream.conversation) {
+                stream.outlet.close();
+            }
+        }
+    }
+
+    fn add(&self, stream: &Arc<Stream>) {
+        let number = stream.conversation.number();
+        self.lock().insert(number, Arc::downgrade(stream));
+    }
+
+    fn remove(&self, stream: &Stream) {
+        self.lock().remove(&stream.conversation.number());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Weak<Stream>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client's end of a stream. Dropping it ends that.
+struct Listening {
+    reader: Reader,
+    host: Arc<Stateless>,
+    stream: Arc<Stream>,
     id: RequestId,
     filter: Filter,
     _place: Open,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.host.streams.remove(&self.stream);
+    }
 }
 
 impl Listening {
@@ -218,7 +280,11 @@ impl Listening {
                 let text = "no request of the client is in progress that this could be about";
                 let error = ErrorObject::new(code::METHOD_NOT_FOUND, text);
                 if let Ok(answer) = Message::parse(error.response(message.id())) {
-                    self.conversation.send(answer, &self.outlet);
+                    let Stream {
+                        outlet,
+                        conversation,
+                    } = &*self.stream;
+                    conversation.send(answer, outlet);
                 }
             }
             _ => {}

@@ -3,7 +3,8 @@
 //! MCP 2026-07-28, Versioning and Compatibility. Each cell has all its clients, each with a bridge of its own, and shows of each
 //! the features that the table names: tools, resources and prompts are listed and used; a call reports its progress; a cancelled
 //! one has ended on the server's side, too; a changed list and an updated resource are told to who subscribed; and what the server
-//! asks is answered, an elicitation with content. One session can't be asked anything, another one at the same time can.
+//! asks is answered, an elicitation with content. One session can't be asked anything, another one at the same time can. In the
+//! end all clients use one process.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -50,20 +51,31 @@ async fn legacy_clients_use_a_modern_server() {
     cell(&LEGACY, Server::Modern).await;
 }
 
+#[tokio::test]
+async fn clients_of_both_eras_use_one_process_of_a_modern_server_at_the_same_time() {
+    let all = [&MODERN[..], &LEGACY].concat();
+    cells(&all, Server::Python, 1).await;
+}
+
 /// What a client showed: faults by feature, none where it is right.
 type Row = BTreeMap<&'static str, Vec<String>>;
 
-/// Lets all `clients` use `server`, prints what each did, and fails unless all is right.
+/// Lets each of `clients` use a server of its own.
 async fn cell(clients: &[Client], server: Server) {
+    cells(clients, server, clients.len()).await;
+}
+
+/// Lets all `clients` use `server` behind that many bridges, prints what each did, and fails unless all is right.
+async fn cells(clients: &[Client], server: Server, bridges: usize) {
     let needed = [&play::NEEDED[..], &[servers::EVERYTHING, servers::NODE]].concat();
     let Some(installed) = installed(&needed) else {
         return;
     };
-    let mut daemon = start(clients.len(), server, &installed).await;
+    let mut daemon = start(bridges, server, &installed).await;
     let mut playing = JoinSet::new();
     let local = LocalSet::new();
     for (number, client) in clients.iter().copied().enumerate() {
-        let addr = daemon.bridge(&bridge(number));
+        let addr = daemon.bridge(&bridge(number % bridges));
         let dir = installed.dir.clone();
         let play = async move { (number, row(client, server, &dir, addr).await) };
         playing.spawn_local_on(play, &local);
@@ -74,12 +86,17 @@ async fn cell(clients: &[Client], server: Server) {
         .into_iter()
         .collect();
     for (number, row) in &mut rows {
-        let fault = heard::cancellation(server, &daemon, &bridge(*number)).await;
+        let times = clients.len() / bridges;
+        let fault = heard::cancellation(server, &daemon, &bridge(number % bridges), times).await;
         row.entry("cancel").or_default().extend(fault);
     }
     assert_eq!(daemon.stop().await, Some(0));
+    if server.is_modern() {
+        // it is told with each call what its client can be asked
+        assert_eq!(daemon.log().matches("server started").count(), bridges);
+    }
     for (number, row) in &mut rows {
-        let bridge = bridge(*number);
+        let bridge = bridge(number % bridges);
         let late = heard::late_answer(server, &daemon, &bridge);
         row.entry("cancel").or_default().extend(late);
         let left = heard::left_subscribed(server, &daemon, &bridge);
@@ -119,12 +136,11 @@ async fn row(client: Client, server: Server, installed: &Path, addr: SocketAddr)
     row
 }
 
-/// A bridge to the server for each client.
-async fn start(clients: usize, server: Server, installed: &Installed) -> Daemon {
+async fn start(bridges: usize, server: Server, installed: &Installed) -> Daemon {
     let entry = |number| (bridge(number), server.entry(&bridge(number), installed));
-    let bridges: serde_json::Map<_, _> = (0..clients).map(entry).collect();
-    let daemon = Daemon::start(&json!({ "bridges": bridges }).to_string()).await;
-    for number in 0..clients {
+    let entries: serde_json::Map<_, _> = (0..bridges).map(entry).collect();
+    let daemon = Daemon::start(&json!({ "bridges": entries }).to_string()).await;
+    for number in 0..bridges {
         daemon.until_ready(&bridge(number)).await;
     }
     daemon

@@ -10,16 +10,21 @@ use serde_json::Value;
 use super::servers::Server;
 use crate::harness::{Daemon, until};
 
-/// What is wrong with how the server behind `bridge` took its client's cancellation; waits until the call has ended there.
-pub(super) async fn cancellation(server: Server, daemon: &Daemon, bridge: &str) -> Option<String> {
+/// What is wrong with how the server behind `bridge` took the cancellations of that many clients; waits until the calls have ended
+/// there.
+pub(super) async fn cancellation(
+    server: Server,
+    daemon: &Daemon,
+    bridge: &str,
+    times: usize,
+) -> Option<String> {
     match server {
-        Server::Legacy | Server::Modern => {
+        Server::Legacy | Server::Modern | Server::Python => {
             until("the tool to stop", async || {
                 let log = daemon.log();
-                let mut lines = log.lines().filter(|line| line.contains(bridge));
-                lines
-                    .any(|line| line.contains("stopped: test_until_cancelled"))
-                    .then_some(())
+                let own = log.lines().filter(|line| line.contains(bridge));
+                let stopped = own.filter(|line| line.contains("stopped: test_until_cancelled"));
+                (stopped.count() == times).then_some(())
             })
             .await;
             None

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::super::Installed;
-use super::play::Part;
+use super::play::{MODERN_PYTHON, Part};
 
 pub(super) const EVERYTHING: &str = "node/node_modules/.bin/mcp-server-everything";
 /// The node that has the TypeScript SDK 2 beside it.
@@ -34,6 +34,8 @@ pub(super) enum Server {
     Legacy,
     /// The same, stateless.
     Modern,
+    /// `tests/eras/server.py`, stateless.
+    Python,
 }
 
 /// A step, the feature that it shows, and what has to come of it.
@@ -63,7 +65,12 @@ impl Server {
             Server::Everything => "server-everything",
             Server::Legacy => "legacy server",
             Server::Modern => "modern server",
+            Server::Python => "python server",
         }
+    }
+
+    pub(super) fn is_modern(self) -> bool {
+        matches!(self, Server::Modern | Server::Python)
     }
 
     /// A bridge's entry in the configuration, named `name`.
@@ -82,6 +89,11 @@ impl Server {
             }
             Server::Legacy => own("legacy"),
             Server::Modern => own("modern"),
+            Server::Python => {
+                let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/eras/server.py");
+                let env = json!({"PYTHONDONTWRITEBYTECODE": "1"});
+                json!({"port": 0, "command": installed.path(MODERN_PYTHON), "args": [server], "env": env})
+            }
         }
     }
 
@@ -96,7 +108,9 @@ impl Server {
         };
         let (list, uri) = match self {
             Server::Everything => ("resources", "demo://resource/dynamic/text/1"),
-            Server::Legacy | Server::Modern => ("tools", "test://watched-resource"),
+            Server::Legacy | Server::Modern | Server::Python => {
+                ("tools", "test://watched-resource")
+            }
         };
         let changed = format!("notifications/{list}/list_changed");
         let updated = format!("notifications/resources/updated {uri}");
@@ -158,7 +172,7 @@ impl Server {
                     step("updated", json!({"expect": updated}), Expected::Done),
                 ]
             }
-            Server::Legacy | Server::Modern => vec![
+            Server::Legacy | Server::Modern | Server::Python => vec![
                 step("tools", json!({"tools": true}), text("test_simple_text")),
                 step(
                     "tools",
@@ -238,12 +252,12 @@ impl Server {
                     "file:///client-",
                 ),
             ],
-            Server::Legacy | Server::Modern => vec![
+            Server::Legacy | Server::Modern | Server::Python => vec![
                 step("tools", json!({"tools": true}), "test_elicitation"),
                 step(
                     "elicit",
                     json!({"call": "test_elicitation", "arguments": {"message": "Who?"}}),
-                    "action=accept, content={\\\"name\\\":\\\"Ada\\\"",
+                    "\\\"username\\\":\\\"ada\\\"",
                 ),
                 step(
                     "sample",

@@ -6,6 +6,8 @@
 //! instance a session gets.
 
 mod actor;
+#[doc(hidden)]
+pub mod bench;
 mod handshake;
 mod instance;
 mod liveness;

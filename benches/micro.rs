@@ -156,7 +156,7 @@ fn modern_request(bencher: Bencher<'_, '_>, size: usize) {
     let message = parsed(request(7, MODERN, size));
     bencher
         .counter(BytesCount::new(size))
-        .bench_local(|| client::request(black_box(&message)));
+        .bench_local(|| client::request(black_box(message.clone())));
 }
 
 /// That server's answer for that client.

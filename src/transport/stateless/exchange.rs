@@ -420,19 +420,19 @@ impl Ongoing {
         if self.named.id != now.id {
             body = named(body.into_bytes(), now.id.as_bytes()).into();
         }
-        if let DeliveryKind::Refusal(refusal) = delivery.kind {
-            let answer = Answer::untouched(body);
-            // What the bridge refuses for what it is has the status of its code.
-            let refusal = (refusal != Refusal::Invalid).then_some(refusal);
-            return Final {
-                refusal,
-                ..Final::answer(answer)
-            };
-        }
-        Final::answer(match self.mode {
+        let answer = match self.mode {
             Mode::Untouched => Answer::untouched(body),
             Mode::Translated(freshness) => Answer::translated(body, freshness),
-        })
+        };
+        let refusal = match delivery.kind {
+            // What the bridge refuses for what it is has the status of its code.
+            DeliveryKind::Refusal(refusal) if refusal != Refusal::Invalid => Some(refusal),
+            _ => None,
+        };
+        Final {
+            refusal,
+            ..Final::answer(answer)
+        }
     }
 }
 

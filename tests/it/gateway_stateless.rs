@@ -51,6 +51,16 @@ async fn all_bridges_are_discovered_listed_and_called_as_one() {
         let read = client.request("resources/read", &json!({"uri": uri})).await;
         assert_eq!(read["result"]["contents"][0]["uri"], uri);
     }
+    // a client with a handshake gets the code of its own revision
+    let missing = json!({"uri": "none://x"});
+    let read = client.request("resources/read", &missing).await;
+    assert_eq!(read["error"]["code"], -32602, "{read}");
+    let read = all
+        .streamable(&json!({}))
+        .await
+        .request("resources/read", &missing)
+        .await;
+    assert_eq!(read["error"]["code"], -32002, "{read}");
     let params =
         json!({"name": "two-progress", "arguments": {"n": 2}, "_meta": {"progressToken": "p"}});
     let (_, before) = client.request_all("tools/call", &params).await;

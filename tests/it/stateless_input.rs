@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::harness::http::exchange;
 use crate::harness::raw::raw_at;
 use crate::harness::stateless::send;
-use crate::harness::{Connection, Fake, Launch, Stateless, fake, until};
+use crate::harness::{Connection, Fake, Launch, Request, Stateless, fake, until};
 
 fn everything() -> Value {
     json!({"roots": {}, "sampling": {}, "elicitation": {}})
@@ -333,7 +334,21 @@ async fn a_question_that_the_client_did_not_allow_ends_the_request() {
         error["data"]["requiredCapabilities"],
         json!({"sampling": {}})
     );
-    fake.journaled("cancelled", 1).await;
+    // the server can end the call, and nobody else is in doubt about what it asks next
+    fake.recorded("has not declared the capability sampling")
+        .await;
+    until("the end of the call", async || {
+        let bridge = exchange(fake.admin(), Request::get("/bridges/fake")).await;
+        (bridge.json()["in_flight"] == 0).then_some(())
+    })
+    .await;
+    let mut other = asked(&fake).await;
+    required(
+        &other
+            .request("tools/call", &ask("elicitation/create"))
+            .await,
+    );
+    assert_eq!(fake.events("cancelled").len(), 0);
     // a server that was told of nobody who can be asked is told so
     let fake = fake::fake("isolation: auto", &[]).await;
     fake.ready().await;

@@ -274,8 +274,9 @@ impl Exchange {
                         let end = Final::answer(Answer::untouched(
                             missing.response(Some(self.named.id.as_bytes())).into(),
                         ));
-                        // Its call is cancelled: the server can't go on without.
-                        self.ongoing = None;
+                        if let Some(ongoing) = self.ongoing.take() {
+                            self.host.leave(ongoing);
+                        }
                         self.record(&end);
                         return Poll::Ready(Step::Final(end));
                     }
@@ -377,7 +378,7 @@ impl Ongoing {
         }
     }
 
-    /// The server has asked its client something.
+    /// The server has asked its client something, or is told that it can't.
     ///
     /// # Errors
     /// What its client would have to declare for that.
@@ -399,6 +400,8 @@ impl Ongoing {
             self.tell(error.response(message.id()));
             return Ok(());
         };
+        let text = format!("the client has not declared the capability {name}");
+        self.tell(ErrorObject::new(code::METHOD_NOT_FOUND, text).response(message.id()));
         let text = format!("the server needs a client with the capability {name}");
         let mut error = ErrorObject::new(code::MISSING_CAPABILITY, text);
         error.data = Some(serde_json::json!({"requiredCapabilities": {name: {}}}));
@@ -417,19 +420,19 @@ impl Ongoing {
         if self.named.id != now.id {
             body = named(body.into_bytes(), now.id.as_bytes()).into();
         }
-        if let DeliveryKind::Refusal(refusal) = delivery.kind {
-            let answer = Answer::untouched(body);
-            // What the bridge refuses for what it is has the status of its code.
-            let refusal = (refusal != Refusal::Invalid).then_some(refusal);
-            return Final {
-                refusal,
-                ..Final::answer(answer)
-            };
-        }
-        Final::answer(match self.mode {
+        let answer = match self.mode {
             Mode::Untouched => Answer::untouched(body),
             Mode::Translated(freshness) => Answer::translated(body, freshness),
-        })
+        };
+        let refusal = match delivery.kind {
+            // What the bridge refuses for what it is has the status of its code.
+            DeliveryKind::Refusal(refusal) if refusal != Refusal::Invalid => Some(refusal),
+            _ => None,
+        };
+        Final {
+            refusal,
+            ..Final::answer(answer)
+        }
     }
 }
 

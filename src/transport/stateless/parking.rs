@@ -30,7 +30,7 @@ const KEPT: Duration = Duration::from_secs(30);
 const MAX_KEPT: usize = 1024;
 /// Bytes of all outcomes that are kept.
 const MAX_KEPT_BYTES: usize = 32 * 1024 * 1024;
-/// A server that was told that its question is cancelled has this long to end the call.
+/// A server that was told that nobody answers its question has this long to end the call.
 const AFTERWARDS: Duration = Duration::from_secs(60);
 
 /// What a `requestState` is good for.
@@ -138,6 +138,8 @@ pub(super) enum Claim {
 #[derive(Debug, Default)]
 pub(super) struct Parking {
     lot: Mutex<HashMap<u128, Place>>,
+    /// Calls whose clients wait no more, to be driven to their ends.
+    left: Mutex<Vec<Ongoing>>,
     changed: Notify,
 }
 
@@ -190,6 +192,13 @@ impl Stateless {
 }
 
 impl Stateless {
+    /// The client has its answer, and the server is still at the call. It isn't cancelled: a server that is may never say
+    /// that it has stopped, and what it asks of others would be in doubt for a while.
+    pub(super) fn leave(&self, ongoing: Ongoing) {
+        self.parking.left().push(ongoing);
+        self.parking.changed.notify_one();
+    }
+
     /// The outcome of a retry is there.
     pub(super) fn recorded(&self) {
         self.parking.changed.notify_one();
@@ -259,18 +268,24 @@ impl Parking {
     /// Cancels all calls that wait.
     pub(super) fn clear(&self) {
         let all = std::mem::take(&mut *self.lot());
-        drop(all);
+        let left = std::mem::take(&mut *self.left());
+        drop((all, left));
     }
 
     /// Ends what has waited too long, and forgets old outcomes, until dropped.
     pub(super) async fn keep_swept(&self) {
         let mut finishing = tokio::task::JoinSet::new();
+        let end = |ongoing| tokio::time::timeout(AFTERWARDS, finish(ongoing, Ask::cancelled));
         loop {
+            for ongoing in std::mem::take(&mut *self.left()) {
+                finishing.spawn(async move {
+                    // Nobody wants to know.
+                    let _ended = end(ongoing).await;
+                });
+            }
             let due = self.sweep(Instant::now(), |ongoing, record| {
                 finishing.spawn(async move {
-                    let end =
-                        tokio::time::timeout(AFTERWARDS, finish(*ongoing, Ask::cancelled)).await;
-                    if let Ok(Some(end)) = end {
+                    if let Ok(Some(end)) = end(*ongoing).await {
                         record.send_replace(Some(end));
                     }
                 });
@@ -334,6 +349,10 @@ impl Parking {
         }
         forget_most(&mut lot);
         next
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<Ongoing>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lot(&self) -> MutexGuard<'_, HashMap<u128, Place>> {

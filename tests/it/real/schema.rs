@@ -43,7 +43,10 @@ async fn a_validator_tells_right_files_from_wrong_ones() {
         .arg("-c")
         .arg(SCRIPT)
         .arg(root.join("bridges.schema.json"));
-    command.args([root.join("bridges.yaml"), root.join("docker/bridges.yaml")]);
+    command.args([
+        root.join("bridges.yaml"),
+        root.join("docker/etc/bridges.yaml"),
+    ]);
     let all = right.iter().map(String::as_str).chain(wrong);
     for (number, yaml) in all.enumerate() {
         let file = dir.path().join(format!("{number}.yaml"));

@@ -258,7 +258,11 @@ async fn a_server_that_ends_or_gives_up_meanwhile_is_told_at_the_retry() {
         )
         .await;
     assert_eq!(answer["error"]["code"], -31001, "{answer}");
-    fake.ready().await;
+    // the shared process may be found dead later than the one of the call
+    until("the server that follows", async || {
+        (fake.ready().await["generation"] == 2).then_some(())
+    })
+    .await;
     // it asks and answers without waiting
     let params =
         json!({"name": "ask", "arguments": {"method": "elicitation/create", "wait": false}});

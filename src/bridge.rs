@@ -6,6 +6,8 @@
 //! which instance a session gets.
 
 mod actor;
+#[doc(hidden)]
+pub mod bench;
 mod discovery;
 mod handshake;
 mod instance;

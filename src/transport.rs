@@ -6,6 +6,8 @@
 //! step, where they are counted and become responses. The data path has no layers, spans or look-ups beyond this.
 
 mod backend;
+#[doc(hidden)]
+pub mod bench;
 pub(crate) mod body;
 pub(crate) mod catalogue;
 mod connections;

@@ -73,6 +73,21 @@ impl Outbox {
                 Err(error) => return Err(error),
             }
         }
+        self.compact();
+        Ok(taken)
+    }
+
+    /// Takes all that waits, as a pipe does that is never full.
+    pub(super) fn discard(&mut self) -> usize {
+        let taken = self.len();
+        self.start += taken;
+        self.written += taken as u64;
+        self.compact();
+        taken
+    }
+
+    /// Gives back the room of what is written.
+    fn compact(&mut self) {
         if self.is_empty() {
             self.start = 0;
             if self.buffer.capacity() > KEEP {
@@ -84,7 +99,6 @@ impl Outbox {
             self.buffer.drain(..self.start);
             self.start = 0;
         }
-        Ok(taken)
     }
 }
 

@@ -122,3 +122,22 @@ async fn the_version_has_the_commit_where_there_is_one() {
         "{version}"
     );
 }
+
+#[tokio::test]
+async fn what_a_package_ships_of_it_is_current() {
+    let share = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/share");
+    for (file, arguments) in [
+        ("mcp-bridged.1", &["man"][..]),
+        ("mcp-bridged.bash", &["completions", "bash"]),
+        ("_mcp-bridged", &["completions", "zsh"]),
+        ("mcp-bridged.fish", &["completions", "fish"]),
+    ] {
+        let printed = output(program(arguments)).await.out;
+        let committed = fs::read_to_string(share.join(file)).unwrap();
+        assert!(
+            printed == committed,
+            "systemd/share/{file} is not what `mcp-bridged {}` prints; write it anew",
+            arguments.join(" ")
+        );
+    }
+}

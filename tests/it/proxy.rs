@@ -1,4 +1,4 @@
-//! Behind nginx, configured by `proxy/nginx.conf` with this test's ports.
+//! Behind nginx, configured by `docker/proxy/nginx.conf` with this test's ports.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -48,7 +48,7 @@ async fn proxy(bridge: &str, gateway: &str) -> Option<Proxy> {
     let addr = free.local_addr().unwrap();
     drop(free);
     let dir = tempfile::tempdir().unwrap();
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("proxy/nginx.conf");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/proxy/nginx.conf");
     let mut site = fs::read_to_string(shipped).unwrap();
     for (from, to) in [
         ("listen 80;", format!("listen {addr};")),

@@ -1,8 +1,10 @@
 //! Load generator for MCP bridges, the fast upstream that stands behind them, and the floors they are compared with.
 //!
 //! Reading order: `ledger` (what makes an answer right), `meter` (what is counted), `http` and `events` (the wire), `session` and
-//! `stdio` (the clients), `run`, `idle` and `compare` (the commands), `echo` and `floor` (the servers), `proc` (what it cost).
+//! `stdio` (the clients), `run` and `idle` (the measures), `cell` (rounds in one), `compare` and `report` (many measures in one run),
+//! `servers` (what they start), `echo` and `floor` (servers of our own), `proc` (what it cost).
 
+mod cell;
 mod compare;
 mod echo;
 mod error;
@@ -13,7 +15,9 @@ mod idle;
 mod ledger;
 mod meter;
 mod proc;
+mod report;
 mod run;
+mod servers;
 mod session;
 mod stdio;
 
@@ -73,6 +77,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// A bridge beside the floors and its peers, in every respect: one table of ratios.
+    Report {
+        #[command(flatten)]
+        plan: report::Plan,
+    },
     /// A bridge beside the floors, interleaved in one run.
     Compare {
         #[command(flatten)]
@@ -130,12 +139,34 @@ fn execute(command: Command) -> Result<bool> {
             let cost = block_on(idle::run(&url, &idle))?;
             show(json, &cost, idle::Cost::to_text).map(|()| true)
         }
+        Command::Report { plan } => {
+            let outcome = block_on_interruptible(report::run(&plan))?;
+            show(false, &outcome, report::Outcome::to_text)?;
+            Ok(outcome.is_clean())
+        }
         Command::Compare { compare, json } => {
-            let table = block_on(compare::run(&compare))?;
+            let table = block_on_interruptible(compare::run(&compare))?;
             show(json, &table, compare::Table::to_text)?;
             Ok(table.is_clean())
         }
     }
+}
+
+/// The same for work that starts servers: they are ended, too, when this program is told to end.
+fn block_on_interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    block_on(async {
+        let mut end = signal(SignalKind::terminate()).map_err(Error::io("signals"))?;
+        tokio::select! {
+            done = work => done,
+            _ = end.recv() => Err(Error::protocol("told to end")),
+            interrupt = tokio::signal::ctrl_c() => {
+                interrupt.map_err(Error::io("signals"))?;
+                Err(Error::protocol("interrupted"))
+            }
+        }
+    })
 }
 
 /// One thread, so that the generator stays on one core and needs no locks.

@@ -17,6 +17,32 @@ pub(crate) struct Memory {
     pub(crate) pss_kib: u64,
 }
 
+/// The machine.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) kernel: String,
+}
+
+/// What the machine says of itself; empty where it says nothing.
+pub(crate) fn machine() -> Machine {
+    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let info = text("/proc/cpuinfo");
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    let model = model.map_or("", |rest| rest.trim_start_matches([' ', '\t', ':']));
+    Machine {
+        cpu: model.to_owned(),
+        cores: info
+            .lines()
+            .filter(|line| line.starts_with("processor"))
+            .count(),
+        kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
+    }
+}
+
 /// User + system time of a process so far, in µs; the kernel counts in steps of 10 ms. Its children don't count.
 ///
 /// # Errors

@@ -95,7 +95,7 @@ pub(crate) struct Way {
 }
 
 /// What a run showed.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Report {
     pub(crate) sessions: u32,
     pub(crate) in_flight: usize,

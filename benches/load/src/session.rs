@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::Notify;
@@ -84,28 +85,22 @@ pub(crate) fn initialized(message: &[u8]) -> Result<Option<String>> {
         id: Option<u64>,
         method: Option<serde::de::IgnoredAny>,
         #[serde(borrow)]
-        result: Option<Result<'a>>,
+        result: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
-    struct Result<'a> {
+    struct Handshake<'a> {
         #[serde(borrow, rename = "protocolVersion")]
         version: std::borrow::Cow<'a, str>,
     }
     let refused = || Error::Protocol(format!("initialize: {}", String::from_utf8_lossy(message)));
     let answer: Answer<'_> = serde_json::from_slice(message).map_err(|_| refused())?;
-    match answer {
-        Answer {
-            id: Some(0),
-            method: None,
-            result: Some(result),
-        } => Ok(Some(result.version.into_owned())),
-        Answer {
-            id: Some(0),
-            method: None,
-            result: None,
-        } => Err(refused()),
-        _ => Ok(None),
+    // What isn't the answer may be somebody else's, which isn't counted before there is a session.
+    if answer.id != Some(0) || answer.method.is_some() {
+        return Ok(None);
     }
+    let result = answer.result.ok_or_else(refused)?;
+    let handshake: Handshake<'_> = serde_json::from_str(result.get()).map_err(|_| refused())?;
+    Ok(Some(handshake.version.into_owned()))
 }
 
 /// An HTTP+SSE session after its handshake.

@@ -3,9 +3,10 @@
 
 use std::process::Stdio;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinSet;
 
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::http::fill;
 use crate::ledger::{Ledger, Meta, Shape};
 use crate::meter::Meter;
+use crate::proc;
 use crate::run::{Load, Report, measure};
 use crate::session::{INITIALIZED, Outbox, initialize, initialized};
 
@@ -31,6 +33,26 @@ pub(crate) fn spawn(command: &[String]) -> Result<Child> {
         .kill_on_drop(true)
         .spawn()
         .map_err(Error::io(program))
+}
+
+/// Starts `command` on `core` and returns how long after that its `initialize` was answered.
+///
+/// # Errors
+/// When it doesn't start or answer.
+pub(crate) async fn first_answer(command: Vec<String>, core: Option<usize>) -> Result<Duration> {
+    let started = Instant::now();
+    let mut child = proc::on_core(core, || spawn(&command))?;
+    let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(Error::Usage("the child's pipes are taken".to_owned()));
+    };
+    let request = initialize() + "\n";
+    input
+        .write_all(request.as_bytes())
+        .await
+        .map_err(Error::io("sending initialize"))?;
+    let mut lines = Lines::new(output);
+    while initialized(&lines.next().await?)?.is_none() {}
+    Ok(started.elapsed())
 }
 
 /// Runs `load` on `child`, which is accounted for like a `--pid`. Needs a `LocalSet`.
@@ -56,11 +78,7 @@ pub(crate) async fn run(mut child: Child, load: &Load) -> Result<Report> {
             }
         }
     });
-    let mut lines = Lines {
-        output,
-        input: BytesMut::new(),
-        searched: 0,
-    };
+    let mut lines = Lines::new(output);
     outbox.put(|out| line(out, initialize().as_bytes()));
     while initialized(&lines.next().await?)?.is_none() {}
     outbox.put(|out| line(out, INITIALIZED.as_bytes()));
@@ -116,6 +134,14 @@ struct Lines {
 }
 
 impl Lines {
+    fn new(output: ChildStdout) -> Self {
+        Self {
+            output,
+            input: BytesMut::new(),
+            searched: 0,
+        }
+    }
+
     async fn next(&mut self) -> Result<BytesMut> {
         loop {
             if let Some(end) = memchr::memchr(b'\n', &self.input[self.searched..]) {

@@ -17,13 +17,15 @@ use tokio::task::{JoinSet, LocalSet};
 use super::{Installed, installed};
 use crate::harness::Daemon;
 use play::{Client, LEGACY, MODERN, Part};
-use servers::{FEATURES, Server};
+use servers::Server;
+use steps::FEATURES;
 
 mod gateway;
 mod heard;
 mod play;
 mod rmcp;
 mod servers;
+mod steps;
 mod together;
 
 #[tokio::test]
@@ -115,7 +117,10 @@ async fn cells(clients: &[Client], server: Server, bridges: usize) {
 
 /// What one client did, in two sessions at the same time.
 async fn row(client: Client, server: Server, installed: &Path, addr: SocketAddr) -> Row {
-    let steps = [server.plain(client.is_modern()), server.interactive()];
+    let steps = [
+        steps::plain(server, client.is_modern()),
+        steps::interactive(server),
+    ];
     let parts = [Part::of(&steps[0], false), Part::of(&steps[1], true)];
     let (plain, interactive) = tokio::join!(
         client.play(installed, addr, &parts[0]),

@@ -5,7 +5,8 @@ use serde_json::json;
 use super::super::gateway::until_listed;
 use super::super::installed;
 use super::play::{MODERN, NEEDED, Part};
-use super::servers::{EVERYTHING, NODE, Server, content};
+use super::servers::{EVERYTHING, NODE, Server};
+use super::steps::content;
 use crate::harness::Daemon;
 
 #[tokio::test]

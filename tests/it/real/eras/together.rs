@@ -10,7 +10,8 @@ use serde_json::json;
 use super::super::installed;
 use super::play::{Client, NEEDED, Part};
 use super::rmcp::{self, Gate};
-use super::servers::{EVERYTHING, Server, content};
+use super::servers::{EVERYTHING, Server};
+use super::steps::{self, content};
 use crate::harness::{Daemon, within};
 
 #[tokio::test]
@@ -38,7 +39,7 @@ async fn elicit_beside_a_legacy_client(isolation: &str, processes: usize) {
         interactive: true,
         content: Some(content()),
     };
-    let steps = server.plain(false);
+    let steps = steps::plain(server, false);
     let legacy = Part::of(&steps, false);
     let gate = Arc::<Gate>::default();
     let url = format!("http://{addr}/mcp");

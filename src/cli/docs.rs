@@ -29,7 +29,9 @@ pub(super) fn completions(shell: Shell) -> ExitCode {
 /// Prints the page of the program, or writes one for it and each command into a directory.
 pub(super) fn man(directory: Option<&Path>) -> ExitCode {
     let outcome = match directory {
-        Some(directory) => clap_mangen::generate_to(Arguments::command(), directory).map(|()| None),
+        Some(directory) => std::fs::create_dir_all(directory)
+            .and_then(|()| clap_mangen::generate_to(Arguments::command(), directory))
+            .map(|()| None),
         None => {
             let mut page = Vec::new();
             let rendered = clap_mangen::Man::new(Arguments::command()).render(&mut page);

@@ -106,6 +106,10 @@ impl Exported {
             |server: &Served, name: &String| server.name == *name || server.aliases.contains(name);
         for name in names {
             if !self.servers.iter().any(|server| is_called(server, name)) {
+                let left_out = format!("{name} is left out");
+                if let Some(note) = self.notes.iter().find(|note| note.starts_with(&left_out)) {
+                    return Err(note.clone());
+                }
                 let known: Vec<_> = self.servers.iter().map(|server| &*server.name).collect();
                 let cure = match nearest(name, known.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),

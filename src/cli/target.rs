@@ -95,7 +95,12 @@ impl Target {
 
     fn of_bridge(bridge: Bridge, file: &Path) -> Result<Self, Refused> {
         let name = &bridge.name;
-        if let Some(cure) = &bridge.unavailable {
+        // What this shell lacks the daemon may have: with a port it is asked, and says itself what is missing.
+        if let Some(cure) = bridge
+            .unavailable
+            .as_ref()
+            .filter(|_| bridge.listen.port == 0)
+        {
             let message = format!("bridge `{name}` is unavailable: {cure}");
             return Err((message, status::UNAVAILABLE));
         }

@@ -96,16 +96,18 @@ async fn manual_pages_are_printed_and_written() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.out.contains(".TH mcp-bridged 1") && ran.out.contains("mcp\\-bridged\\-probe(1)"));
     let dir = tempfile::tempdir().unwrap();
-    let ran = output(program(&["man", "--dir", dir.path().to_str().unwrap()])).await;
+    let made = dir.path().join("share/man1");
+    let ran = output(program(&["man", "--dir", made.to_str().unwrap()])).await;
     assert_eq!((ran.code, &*ran.out), (Some(0), ""), "{ran:?}");
     for page in [
         "mcp-bridged.1",
         "mcp-bridged-status.1",
         "mcp-bridged-import.1",
     ] {
-        assert!(dir.path().join(page).exists(), "{page}");
+        assert!(made.join(page).exists(), "{page}");
     }
-    let ran = output(program(&["man", "--dir", "/no/such"])).await;
+    let below_a_file = made.join("mcp-bridged.1/man1");
+    let ran = output(program(&["man", "--dir", below_a_file.to_str().unwrap()])).await;
     assert_eq!(ran.code, Some(70), "{ran:?}");
 }
 

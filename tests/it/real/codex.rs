@@ -104,13 +104,10 @@ async fn the_gateway_executes_its_tools_and_codex_its_own() {
     assert!(content(results[1]).contains("heron-42"), "{results:?}");
 }
 
-#[tokio::test]
-async fn codex_lists_and_calls_tools_of_a_bridge_by_url() {
-    let Some(installed) = installed(&[CODEX]) else {
-        return;
-    };
-    // Codex names the tools of its MCP server `x` in a namespace `mcp__x`
-    let model = Model::answering(|request| {
+/// A model that calls `echo` of the MCP server `bridge`, and says the result. Codex names the tools of its MCP server `x` in a namespace
+/// `mcp__x`.
+pub(super) async fn model_that_calls_echo() -> Model {
+    Model::answering(|request| {
         if let Some(result) = messages(request, "tool").last() {
             return Turn::text(&content(result));
         }
@@ -122,7 +119,15 @@ async fn codex_lists_and_calls_tools_of_a_bridge_by_url() {
         };
         Turn::calls(&[(name, json!({"message": "two legs"}))])
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn codex_lists_and_calls_tools_of_a_bridge_by_url() {
+    let Some(installed) = installed(&[CODEX]) else {
+        return;
+    };
+    let model = model_that_calls_echo().await;
     let gateway = Gateway::start(&demo(), model).await;
     let bridge = format!("http://{}/mcp", gateway.daemon.bridge("demo"));
     let more = format!("[mcp_servers.bridge]\nurl = \"{bridge}\"\n");

@@ -5,12 +5,11 @@ use std::fs;
 use serde_json::json;
 use tokio::process::Command;
 
-use super::codex::{CODEX, check_call, codex};
-use super::gateway::{Gateway, content, messages, offered};
+use super::codex::{CODEX, check_call, codex, model_that_calls_echo};
+use super::gateway::Gateway;
 use super::litellm::{LITELLM, LiteLlm, free_address, random_key};
 use super::{INSPECTOR, installed, output};
 use crate::cli::{self, program};
-use crate::harness::model::{Model, Turn};
 use crate::harness::{Daemon, Launch, until};
 
 /// What bridges want from clients, in the variable `BRIDGE_KEY`.
@@ -105,19 +104,7 @@ async fn codex_uses_a_bridge_by_its_export() {
     let Some(installed) = installed(&[CODEX]) else {
         return;
     };
-    let model = Model::answering(|request| {
-        if let Some(result) = messages(request, "tool").last() {
-            return Turn::text(&content(result));
-        }
-        let names = offered(request);
-        let mut names = names.iter();
-        let name = names.find(|name| name.contains("mcp__bridge") && name.ends_with("echo"));
-        let Some(name) = name else {
-            return Turn::text("there is no such tool");
-        };
-        Turn::calls(&[(name, json!({"message": "two legs"}))])
-    })
-    .await;
+    let model = model_that_calls_echo().await;
     // A bridge with a key, which the harness's own gateway has not.
     let bridges = json!({"bridge": {"port": 0, "demo": true, "api_keys": [BRIDGE_KEY]}});
     let gateway = Gateway::start(&bridges, model).await;

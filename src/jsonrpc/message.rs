@@ -43,6 +43,10 @@ impl Message {
                 found: "bytes that are not UTF-8".into(),
             });
         }
+        Message::of_utf_8(text)
+    }
+
+    fn of_utf_8(text: Bytes) -> Result<Message, ScanError> {
         let envelope = scan(&text)?;
         let invalid = |reason: &'static str| {
             Err(ScanError::Invalid {
@@ -88,10 +92,10 @@ impl Message {
         if line.starts_with(b"\xef\xbb\xbf") {
             line = line.slice(3..);
         }
-        if let Cow::Owned(text) = String::from_utf8_lossy(&line) {
-            line = text.into();
+        if std::str::from_utf8(&line).is_err() {
+            line = String::from_utf8_lossy(&line).into_owned().into();
         }
-        Message::parse(line)
+        Message::of_utf_8(line)
     }
 
     /// The whole text.

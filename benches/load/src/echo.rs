@@ -50,11 +50,12 @@ pub(crate) fn serve() -> Result<()> {
             continue;
         };
         filled += read;
-        for line in buffer[..last]
-            .split(|&byte| byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
-            answer(line, &mut answers);
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', &buffer[..last]) {
+            if start < end {
+                answer(&buffer[start..end], &mut answers);
+            }
+            start = end + 1;
         }
         buffer.copy_within(last..filled, 0);
         filled -= last;

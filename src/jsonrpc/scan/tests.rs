@@ -545,6 +545,26 @@ fn members_elements_and_strings_are_read_from_slices() {
     }
 }
 
+#[test]
+fn what_ends_a_string_is_seen_at_every_place_of_a_long_one() {
+    let plain = "é x\u{7f}ÿ~!#[]".repeat(30);
+    for at in (0..plain.len()).filter(|&at| plain.is_char_boundary(at)) {
+        let (before, behind) = plain.split_at(at);
+        for (special, fits) in [
+            ("\\n", true),
+            ("\\\"", true),
+            ("\"", false),
+            ("\\x", false),
+            ("\n", false),
+            ("\u{1f}", false),
+            ("\0", false),
+        ] {
+            let text = format!("\"{before}{special}{behind}\"");
+            assert_eq!(is_json(text.as_bytes()).is_ok(), fits, "{text}");
+        }
+    }
+}
+
 /// JSON texts of every kind, with blanks between their tokens.
 fn json() -> impl Strategy<Value = String> {
     let blank = prop::sample::select(vec!["", "", "", " ", "\n", "\t \r"]);

@@ -146,6 +146,22 @@ impl Message {
         out.push(b'\n');
     }
 
+    /// The text with `edits` made, in order, in pieces that share it. Line breaks in it stay.
+    pub fn pieces<'m>(&'m self, edits: &'m mut [Edit<'_>]) -> impl Iterator<Item = Bytes> + 'm {
+        edits.sort_unstable_by_key(|edit| edit.span.start());
+        let starts = std::iter::once(0).chain(edits.iter().map(|edit| edit.span.end()));
+        let ends = edits.iter().map(|edit| edit.span.start());
+        let ends = ends.chain([self.text.len()]);
+        let between = starts
+            .zip(ends)
+            .map(|(start, end)| self.text.slice(start..end));
+        let with = edits.iter().map(|edit| Bytes::copy_from_slice(edit.with));
+        between
+            .zip(with.map(Some).chain([None]))
+            .flat_map(|(text, with)| [Some(text), with])
+            .flatten()
+    }
+
     /// The text as one line (without a newline at its end), with `span` replaced by `with`.
     pub fn replacing(&self, span: Span, with: &[u8]) -> Body {
         if self.text.len() > COPY_BELOW && !self.envelope.has_line_break {

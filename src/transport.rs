@@ -30,6 +30,7 @@ mod streamable;
 mod streaming;
 mod trace_context;
 mod version;
+mod whole;
 
 use std::sync::Arc;
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::Body as _;
 
 use super::Reject;
 
 /// From the head to the last byte of the body.
 const TIME: Duration = Duration::from_secs(30);
-/// What is reserved on the word of `Content-Length` alone; more only as it comes.
+/// What is reserved on the word of `Content-Length` alone; beyond it twice what has come.
 const RESERVED: usize = 256 * 1024;
 
 /// Reads all of `body`. Most come in one piece and are not copied.
@@ -48,7 +48,7 @@ pub(crate) async fn read(
         .await
     };
     let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut rest = Vec::new();
     while let Some(frame) = next().await? {
         let Ok(frame) = frame else {
             return Err(Reject::Broken);
@@ -66,20 +66,19 @@ pub(crate) async fn read(
             }
             continue;
         }
-        if rest.is_empty() {
-            rest.reserve(declared.unwrap_or(0).clamp(
-                first.len() + data.len(),
-                RESERVED.max(first.len() + data.len()),
-            ));
+        let needed = first.len() + rest.len() + data.len();
+        if needed > rest.capacity() {
+            // By doubling, but not beyond the length that was declared.
+            let room = declared.map_or(2 * needed, |length| length.min(RESERVED.max(2 * needed)));
+            let room = room.max(needed);
+            rest.reserve_exact(room - rest.len());
+        }
+        if !first.is_empty() {
             rest.extend_from_slice(&std::mem::take(&mut first));
         }
         rest.extend_from_slice(&data);
     }
-    Ok(if rest.is_empty() {
-        first
-    } else {
-        rest.freeze()
-    })
+    Ok(if rest.is_empty() { first } else { rest.into() })
 }
 
 #[cfg(test)]

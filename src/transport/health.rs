@@ -89,7 +89,7 @@ fn respond(well: bool, body: &Value) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let mut response = reject::json(status, body.to_string().into());
+    let mut response = reject::json(status, bytes::Bytes::from(body.to_string()));
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

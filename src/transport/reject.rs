@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use super::whole;
 use crate::bridge::Refusal;
-use crate::jsonrpc::{ErrorObject, RequestId, ScanError, code};
+use crate::jsonrpc::{self, ErrorObject, RequestId, ScanError, code};
 use crate::metrics::Refused;
 
 /// The type of JSON bodies.
@@ -302,8 +302,8 @@ pub fn error_under(error: &ErrorObject, id: Option<&[u8]>) -> Response {
 }
 
 /// A JSON response of known length.
-pub fn json(status: StatusCode, body: bytes::Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
+pub fn json(status: StatusCode, body: impl Into<jsonrpc::Body>) -> Response {
+    let mut response = Response::new(whole::body(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response

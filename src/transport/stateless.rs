@@ -379,10 +379,7 @@ impl Stateless {
             None => named(body, id),
         };
         let answer = Answer::untouched(body.into());
-        Ok(reject::json(
-            claims::status(answer.error),
-            answer.body.into_bytes(),
-        ))
+        Ok(reject::json(claims::status(answer.error), answer.body))
     }
 }
 

@@ -158,7 +158,7 @@ async fn initialize(
             }
             return Ok(reject::refusal(refusal, answer.body.into_bytes()));
         }
-        let mut response = reject::json(StatusCode::OK, answer.body.into_bytes());
+        let mut response = reject::json(StatusCode::OK, answer.body);
         if call.client.version_is(|_| true) {
             let id = opening.keep();
             let value = HeaderValue::try_from(id.to_string())
@@ -299,10 +299,9 @@ impl Call {
 }
 
 fn single(delivery: Delivery) -> Response {
-    let body = delivery.body.into_bytes();
     match delivery.kind {
-        DeliveryKind::Refusal(refusal) => reject::refusal(refusal, body),
-        _ => reject::json(StatusCode::OK, body),
+        DeliveryKind::Refusal(refusal) => reject::refusal(refusal, delivery.body.into_bytes()),
+        _ => reject::json(StatusCode::OK, delivery.body),
     }
 }
 

@@ -119,10 +119,9 @@ impl Final {
     }
 
     pub(super) fn into_response(self) -> Response {
-        let body = self.body.into_bytes();
         match self.refusal {
-            Some(refusal) => reject::refusal(refusal, body),
-            None => reject::json(self.status, body),
+            Some(refusal) => reject::refusal(refusal, self.body.into_bytes()),
+            None => reject::json(self.status, self.body),
         }
     }
 }

@@ -8,16 +8,17 @@
 //! 2. [`mcp`]: method names and their routing classes, protocol revisions, capabilities, what the two eras say differently.
 //! 3. [`backoff`]: restart delays and quarantine.
 //! 4. [`shutdown`]: signals, and the tokens that everything listens to.
-//! 5. [`metrics`]: what is counted, and its Prometheus text.
-//! 6. [`journal`]: the last lines about each bridge, for who asks.
-//! 7. [`trace`]: which trace a request belongs to, and what is kept of it for a collector.
-//! 8. [`config`]: `bridges.yaml`, validated, every error at once with its place.
-//! 9. [`process`]: children: spawn, framing of their lines, the stop ladder, reaping.
-//! 10. [`bridge`]: one configured server: its instances, the multiplexer, sessions.
-//! 11. [`transport`]: one HTTP listener per bridge, or over all: HTTP+SSE, Streamable HTTP, and its stateless revision.
-//! 12. [`gateway`]: one listener over all bridges and remote servers: their tools under unique names, executed for models.
-//! 13. [`supervisor`]: builds everything from the configuration, reloads by difference, stops in order.
-//! 14. [`telemetry`] and [`cli`]: logs and exported traces, and the command line.
+//! 5. [`memory`]: what the allocator keeps, and giving it back.
+//! 6. [`metrics`]: what is counted, and its Prometheus text.
+//! 7. [`journal`]: the last lines about each bridge, for who asks.
+//! 8. [`trace`]: which trace a request belongs to, and what is kept of it for a collector.
+//! 9. [`config`]: `bridges.yaml`, validated, every error at once with its place.
+//! 10. [`process`]: children: spawn, framing of their lines, the stop ladder, reaping.
+//! 11. [`bridge`]: one configured server: its instances, the multiplexer, sessions.
+//! 12. [`transport`]: one HTTP listener per bridge, or over all: HTTP+SSE, Streamable HTTP, and its stateless revision.
+//! 13. [`gateway`]: one listener over all bridges and remote servers: their tools under unique names, executed for models.
+//! 14. [`supervisor`]: builds everything from the configuration, reloads by difference, stops in order.
+//! 15. [`telemetry`] and [`cli`]: logs and exported traces, and the command line.
 //!
 //! # How a call goes
 //!
@@ -57,6 +58,7 @@ pub mod gateway;
 pub mod journal;
 pub mod jsonrpc;
 pub mod mcp;
+pub mod memory;
 pub mod metrics;
 pub mod process;
 pub mod shutdown;

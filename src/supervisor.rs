@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -34,6 +34,7 @@ use crate::bridge::{Bridge, Budget, Phase, Site, StartGate};
 use crate::config::{self, Config, Loaded, Problems};
 use crate::gateway::Gateway;
 use crate::journal::Journal;
+use crate::memory::Memory;
 use crate::metrics::{BridgeMetrics, Metrics};
 use crate::process::Spawner;
 use crate::shutdown::Shutdown;
@@ -45,6 +46,8 @@ use service_manager::ServiceManager;
 
 /// How often the main loop looks after what nobody tells it about.
 const ROUND: Duration = Duration::from_secs(5);
+/// After the start.
+const FIRST_ROUND: Duration = Duration::from_secs(1);
 /// How long the start waits for servers before it says that it is ready.
 const SETTLE: Duration = Duration::from_secs(10);
 /// More than the stop ladder of a server takes after the drain.
@@ -114,6 +117,7 @@ pub struct Supervisor {
     started: std::time::Instant,
     socket: Option<Socket>,
     manager: ServiceManager,
+    memory: Memory,
 }
 
 #[derive(Debug)]
@@ -212,6 +216,7 @@ impl Supervisor {
             started: std::time::Instant::now(),
             socket: None,
             manager: ServiceManager::new(),
+            memory: Memory::default(),
             config,
         };
         for (settings, listener) in supervisor.config.bridges.clone().into_iter().zip(bound) {
@@ -317,11 +322,9 @@ impl Supervisor {
     /// The main loop: until a signal ends it. Returns the status to exit with.
     pub async fn run(mut self, load: impl Fn() -> Result<Loaded, Problems>) -> u8 {
         self.manager.ready(&self.state_in_words());
-        let mut round = interval(
-            self.manager
-                .watchdog_interval()
-                .map_or(ROUND, |every| every.min(ROUND)),
-        );
+        let every = self.manager.watchdog_interval().unwrap_or(ROUND).min(ROUND);
+        // The first round tidies up after the start, which has not quite ended here.
+        let mut round = interval_at(Instant::now() + every.min(FIRST_ROUND), every);
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let retry = self.next_retry();
@@ -362,6 +365,7 @@ impl Supervisor {
             );
         }
         self.manager.status(&self.state_in_words());
+        self.memory.tidy();
     }
 
     /// Ends everything: listeners, calls in flight, streams, servers (SUPERVISION §6).

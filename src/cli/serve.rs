@@ -10,6 +10,7 @@ use super::start_table::start_table;
 use super::{LogArguments, RunArguments, ServeArguments, output, status};
 use crate::config::{self, Config, Environment, Listen, Loaded, Problems};
 use crate::journal::Journal;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::supervisor::{Sockets, StartError, Supervisor};
@@ -57,6 +58,7 @@ fn daemon(
     log: LogArguments,
     ports_file: Option<PathBuf>,
 ) -> ExitCode {
+    memory::prepare();
     // First, because they are known by number only.
     let sockets = match Sockets::inherited() {
         Ok(sockets) => sockets,

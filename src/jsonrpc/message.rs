@@ -215,11 +215,11 @@ impl Body {
 
     /// One contiguous text.
     pub fn into_bytes(self) -> Bytes {
-        let [first, second, third] = self.0;
-        if second.is_empty() && third.is_empty() {
-            return first;
+        let mut filled = self.0.iter().filter(|piece| !piece.is_empty());
+        match (filled.next(), filled.next()) {
+            (only, None) => only.cloned().unwrap_or_default(),
+            _ => self.0.concat().into(),
         }
-        [first, second, third].concat().into()
     }
 }
 

@@ -7,7 +7,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "pre_exec, waitid and FIONREAD have no safe equivalent; all other code of the program is safe"
+    reason = "pre_exec, waitid and FIONREAD have no safe equivalent"
 )]
 
 use std::ffi::CString;

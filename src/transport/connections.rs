@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::memory::fit;
 use crate::metrics::ProcessMetrics;
 
 /// The count of open connections. Clones share it.
@@ -87,6 +88,7 @@ impl Drop for Permit {
             *count -= 1;
             if *count == 0 {
                 open.by_ip.remove(&self.ip);
+                fit(&mut open.by_ip);
             }
         }
         drop(open);

@@ -38,7 +38,7 @@ const HEAD: usize = 32 * 1024;
 /// Fields of a head.
 const FIELDS: usize = 100;
 /// Bytes that one connection buffers in each direction.
-const BUFFER: usize = 64 * 1024;
+const BUFFER: usize = 96 * 1024;
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: u32 = 1024;
 /// Rest after a failed accept, when descriptors or memory are used up.

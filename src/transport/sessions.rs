@@ -18,6 +18,7 @@ use super::backend::{Backend, Conversation};
 use super::replay::Streams;
 use crate::bridge::{Answers, Budget, Mailbox, Transport};
 use crate::jsonrpc::Message;
+use crate::memory::fit;
 
 /// Idle time from which a session may be ended for a new one.
 const EVICTABLE: Duration = Duration::from_secs(60);
@@ -223,7 +224,12 @@ impl Sessions {
 
     /// Ends one: its calls are cancelled, its streams close. Nothing happens when it is not open.
     pub(super) fn end(&self, id: SessionId) {
-        let client = self.lock().remove(&id);
+        let client = {
+            let mut open = self.lock();
+            let client = open.remove(&id);
+            fit(&mut open);
+            client
+        };
         if let Some(client) = client {
             client.end();
         }

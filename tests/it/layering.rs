@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From bottom to top. Those on one floor may name each other.
-const FLOORS: [&[&str]; 14] = [
+const FLOORS: [&[&str]; 15] = [
     &["jsonrpc"],
     &["mcp"],
     &["backoff"],
     &["shutdown"],
+    &["memory"],
     &["metrics"],
     &["journal"],
     &["trace"],

@@ -33,6 +33,9 @@ pub(crate) struct Idle {
     /// Seconds to wait before each look at the memory.
     #[arg(long, default_value_t = 2.0)]
     pub(crate) settle: f64,
+    /// Seconds to wait before the look after all were closed: some servers give memory back only once they rest.
+    #[arg(long, default_value_t = 11.0)]
+    pub(crate) settle_after: f64,
     /// How long opening them may take before each look.
     #[arg(skip = Duration::from_secs(600))]
     pub(crate) patience: Duration,
@@ -99,6 +102,9 @@ pub(crate) async fn run(url: &str, idle: &Idle) -> Result<Cost> {
     if !(0.0..1e6).contains(&idle.settle) {
         return Err(Error::Usage("--settle: not a time".to_owned()));
     }
+    if !(0.0..1e6).contains(&idle.settle_after) {
+        return Err(Error::Usage("--settle-after: not a time".to_owned()));
+    }
     if idle.transport == Transport::Stateless {
         let why = "--transport stateless: that revision has no sessions";
         return Err(Error::Usage(why.to_owned()));
@@ -106,6 +112,7 @@ pub(crate) async fn run(url: &str, idle: &Idle) -> Result<Cost> {
     proc::raise_descriptor_limit();
     let target = Rc::new(Target::parse(url, idle.transport.default_path())?);
     let settled = Duration::from_secs_f64(idle.settle);
+    sleep(settled).await;
     let before = proc::memory(idle.pid)?;
     let mut cost = Cost {
         before,
@@ -154,7 +161,7 @@ pub(crate) async fn run(url: &str, idle: &Idle) -> Result<Cost> {
             }
         }
     }
-    sleep(settled).await;
+    sleep(Duration::from_secs_f64(idle.settle_after)).await;
     cost.after = Some(proc::memory(idle.pid)?);
     Ok(cost)
 }

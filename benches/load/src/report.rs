@@ -361,7 +361,8 @@ impl Field {
                     vec![500, 5_000]
                 },
                 pid: server.pid,
-                settle: if self.quick { 1.0 } else { 2.0 },
+                settle: 2.0,
+                settle_after: 11.0,
                 patience: OPENING,
             };
             let cost = idle::run(&server.url(), &idle).await;

@@ -15,6 +15,7 @@ use crate::bridge::mux::{SessionKey, Waiting};
 use crate::bridge::state::Phase;
 use crate::jsonrpc::{ErrorObject, Kind, Message, code};
 use crate::mcp::{ClientNotification, Era, Request};
+use crate::memory::fit;
 use crate::metrics::{Dropped, Refused};
 
 /// Requests that may wait for a server to be ready.
@@ -35,6 +36,7 @@ impl Actor {
                 self.end_waiting_of(session);
                 self.mux.close(session, now.into_std(), &mut self.out);
                 self.facts.remove(&session);
+                fit(&mut self.facts);
                 if matches!(self.role, Role::Dedicated { hello: None, .. }) {
                     self.halt(now);
                 }

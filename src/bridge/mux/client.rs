@@ -10,6 +10,7 @@ use crate::bridge::handshake::{Handshake, offered_version};
 use crate::bridge::mailbox::{DeliveryKind, Refusal};
 use crate::jsonrpc::{Edit, ErrorObject, Message, RequestId, code};
 use crate::mcp::{ClientCapabilities, ClientNotification, Request};
+use crate::memory::fit;
 use crate::metrics::{Dropped, MethodLabel, Outcome};
 use crate::trace;
 
@@ -286,6 +287,7 @@ impl<A: Clone> Mux<A> {
         let Some(seat) = self.seats.remove(&session) else {
             return;
         };
+        fit(&mut self.seats);
         let error = ErrorObject::new(
             code::INVALID_REQUEST,
             "the session ended before the answer came",

@@ -135,6 +135,16 @@ impl Config {
         load::load(path, environment)
     }
 
+    /// The same for who only wants to know what there is, and has not the daemon's environment: variables, environment files and
+    /// files of keys that aren't there are no problem. What they would say is left at its default, a secret is
+    /// [`Secret::is_absent`], and addresses alone must be known. Such a configuration can't be served.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_by_reference(path: &Path, environment: &Environment) -> Result<Self, Problems> {
+        load::load_by_reference(path, environment)
+    }
+
     /// Where the daemon that serves the file at `path` is reached, whatever else is wrong with the file: its admin listener and
     /// its socket.
     #[must_use]

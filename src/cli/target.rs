@@ -115,7 +115,7 @@ impl Target {
         Ok(Self {
             url: url_of(address),
             transport: Transport::Streamable,
-            key: bridge.api_keys.into_iter().next(),
+            key: bridge.api_keys.into_iter().find(|key| !key.is_absent()),
         })
     }
 }
@@ -125,10 +125,9 @@ fn url_of(address: SocketAddr) -> Url {
 }
 
 fn find(file: &Path, name: &str) -> Result<Bridge, Refused> {
-    let loaded = Config::load(file, &Environment::of_process());
-    let config = loaded
-        .map_err(|problems| (problems.to_string(), status::CONFIG))?
-        .config;
+    // What this shell lacks the daemon may have.
+    let loaded = Config::load_by_reference(file, &Environment::of_process());
+    let config = loaded.map_err(|problems| (problems.to_string(), status::CONFIG))?;
     if let Some(remote) = config.remotes.iter().find(|remote| remote.is_called(name)) {
         let message = format!(
             "`{name}` is a remote server: give its URL, {}, and its key with --key, or ask the gateway by its URL",

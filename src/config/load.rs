@@ -12,13 +12,25 @@ use super::bridge::is_name;
 use super::draft::{Draft, Top};
 use super::keys::{BRIDGE_SHARED, ENTRY, Key, NAME, SERVER_SHARED, TOP};
 use super::problem::Report;
-use super::read::{Missing, Reader};
+use super::read::{Absent, Missing, Reader};
 use super::wording::{quote, reason};
 use super::yaml::{Entry, Node, Value, join, parse};
 use super::{Admin, AdminSocket, Config, Environment, Listen, Loaded, Place, Problems};
 
 /// See [`Config::load`].
 pub(super) fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> {
+    read(path, environment, Absent::IsWrong)
+}
+
+/// See [`Config::load_by_reference`].
+pub(super) fn load_by_reference(
+    path: &Path,
+    environment: &Environment,
+) -> Result<Config, Problems> {
+    read(path, environment, Absent::StaysOpen).map(|loaded| loaded.config)
+}
+
+fn read(path: &Path, environment: &Environment, absent: Absent) -> Result<Loaded, Problems> {
     let mut report = Report::new(path);
     let mut warnings = Report::new(path);
     let root = read_text(path, &mut report).and_then(|text| root(&text, &mut report));
@@ -28,6 +40,7 @@ pub(super) fn load(path: &Path, environment: &Environment) -> Result<Loaded, Pro
             report: &mut report,
             warnings: &mut warnings,
             environment,
+            absent,
             base,
             claims: Vec::new(),
         };
@@ -52,6 +65,7 @@ pub(super) fn admin_of(path: &Path, environment: &Environment) -> (Option<Admin>
         report: &mut report,
         warnings: &mut warnings,
         environment,
+        absent: Absent::IsWrong,
         base: path.parent().unwrap_or(Path::new("")),
         claims: Vec::new(),
     };
@@ -66,6 +80,7 @@ struct Loader<'a> {
     report: &'a mut Report,
     warnings: &'a mut Report,
     environment: &'a Environment,
+    absent: Absent,
     base: &'a Path,
     /// Addresses that are spoken for.
     claims: Vec<Claim>,
@@ -202,13 +217,20 @@ impl Loader<'_> {
     }
 
     /// Reports what is missing as errors. For the optional bridge at `optional` it gives it back as cures instead, unless it is
-    /// the address, without which there is nothing to show.
+    /// the address, without which there is nothing to show. Where the rest may stay open, only the address is wanted.
     fn report_missing(&mut self, missing: Vec<Missing>, optional: Option<&str>) -> Vec<String> {
         let address = |path: &str, key: &str| {
             ["port", "host"].iter().any(|name| key == join(path, name)) || key == "defaults.host"
         };
+        let is_address = |key: &str| {
+            let last = key.rsplit('.').next();
+            matches!(last, Some("port" | "host" | "public_url"))
+        };
         let mut cures = Vec::new();
         for Missing { place, key, what } in missing {
+            if self.absent == Absent::StaysOpen && !is_address(&key) {
+                continue;
+            }
             if optional.is_some_and(|path| !address(path, &key)) {
                 cures.push(what.as_cure());
             } else if optional.is_some() {
@@ -342,6 +364,7 @@ impl Loader<'_> {
             report: self.report,
             warnings: self.warnings,
             environment: self.environment,
+            absent: self.absent,
             base: self.base,
             variables: BTreeMap::new(),
             missing: Vec::new(),

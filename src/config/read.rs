@@ -25,12 +25,22 @@ pub(super) struct Reader<'a> {
     pub(super) report: &'a mut Report,
     pub(super) warnings: &'a mut Report,
     pub(super) environment: &'a Environment,
+    pub(super) absent: Absent,
     /// The directory that relative paths count from.
     pub(super) base: &'a Path,
     /// Variables of the bridge's `env_file`; they outrank the environment.
     pub(super) variables: BTreeMap<String, String>,
     /// What an optional bridge can do without, by becoming unavailable.
     pub(super) missing: Vec<Missing>,
+}
+
+/// What it means when something outside the file that it needs isn't there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// It is a problem, or makes an optional bridge unavailable.
+    IsWrong,
+    /// It may be where the file is served.
+    StaysOpen,
 }
 
 /// Something outside the file that it needs and that isn't there.

@@ -51,11 +51,17 @@ impl Secret {
         self.variable.as_deref()
     }
 
+    /// Whether only its place is known ([`Config::load_by_reference`](super::Config::load_by_reference)).
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.value.is_empty()
+    }
+
     /// Whether `presented` is this secret. Takes the same time wherever they differ and however long either of them is,
     /// up to the accepted length.
     #[must_use]
     pub fn matches(&self, presented: &[u8]) -> bool {
-        padded_eq(self.value.as_bytes(), presented).into()
+        !self.is_absent() && bool::from(padded_eq(self.value.as_bytes(), presented))
     }
 
     /// The value itself, for the one place that needs it.
@@ -134,6 +140,10 @@ mod tests {
         ] {
             assert!(!secret.matches(other));
         }
+        assert!(
+            !Secret::new(String::new()).matches(b""),
+            "an absent one is nobody's"
+        );
     }
 
     #[test]

@@ -280,11 +280,13 @@ async fn a_bridge_is_found_by_name_and_alias_with_its_key() {
     }
     // what this shell lacks the daemon may have
     let text = format!(
-        "bridges:\n  locked: {{ port: {port}, command: no-such-program, optional: true }}\n"
+        "bridges:\n  locked: {{ port: {port}, command: no-such-program, env: {{ A: \"${{NO_SUCH}}\" }}, api_keys: [\"${{NO_KEY}}\"] }}\n"
     );
     std::fs::write(&file, text).unwrap();
     let ran = run(&["tools", "-c", config, "--key", "sk-1", "locked"]).await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = run(&["tools", "-c", config, "locked"]).await;
+    assert_fails(&ran, 1, "--key or in MCP_BRIDGED_KEY");
     std::fs::write(&file, "bridges: 7\n").unwrap();
     let ran = run(&["tools", "-c", config, "locked"]).await;
     assert_fails(&ran, 78, "client.yaml:1:10: bridges");

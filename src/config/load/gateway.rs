@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::draft::{GatewayDraft, Globs, ModelDraft, VirtualKeyDraft};
+use super::super::read::Absent;
 use super::super::wording::{listed, nearest, shown};
 use super::super::yaml::{Entry, Node, Value, join};
 use super::super::{Gateway, Model, Place, Provider, Secret, ToolFilter, VirtualKey};
@@ -78,6 +79,9 @@ impl Loader<'_> {
             let (Some(secret), Some(entry)) = (&key.key, node.entry("api_key")) else {
                 continue;
             };
+            if secret.is_absent() {
+                continue;
+            }
             let (path, place) = (
                 format!("gateway.virtual_keys[{index}].api_key"),
                 entry.node.place,
@@ -208,16 +212,20 @@ impl Loader<'_> {
                 self.report.at(entry.place, join(&path, "model"), text);
             }
         }
+        let open = |text: Option<String>| {
+            let stays = self.absent == Absent::StaysOpen;
+            text.or_else(|| stays.then(String::new))
+        };
         let provider = match draft.is_mock {
             true => Provider::Mock,
             false => Provider::OpenAi {
-                api_base: draft.api_base?,
+                api_base: open(draft.api_base)?,
                 api_key: draft.api_key,
                 model: draft.model,
             },
         };
         Some(Model {
-            name: draft.name?,
+            name: open(draft.name)?,
             provider,
         })
     }

@@ -10,7 +10,7 @@ use super::super::secret::Purpose;
 use super::super::wording::{Lack, reason};
 use super::super::yaml::{Node, Value};
 use super::super::{Place, Problem, Secret, env_file};
-use super::{Missing, Reader};
+use super::{Absent, Missing, Reader};
 
 impl Reader<'_> {
     /// A secret: written out, from a variable, or from a file. `None` when it was reported, or is empty and may be.
@@ -22,7 +22,11 @@ impl Reader<'_> {
         may_be_empty: bool,
     ) -> Option<Secret> {
         let expected = purpose.expected();
-        let text = self.text(node, path, &expected)?;
+        let known = self.missing.len();
+        let text = match self.text(node, path, &expected) {
+            None if self.missing.len() > known => return self.absent(node),
+            text => text?,
+        };
         let is_file = text.value.starts_with("file:");
         let value = match text.value.strip_prefix("file:") {
             None => text.value,
@@ -33,6 +37,7 @@ impl Reader<'_> {
                         self.warn_if_exposed(node.place, path, &file);
                         content.trim().to_owned()
                     }
+                    Err(_) if self.absent == Absent::StaysOpen => return self.absent(node),
                     Err(error) => {
                         let text = format!("cannot read `{}`: {}", file.display(), reason(&error));
                         self.report.at(node.place, path, text);
@@ -42,18 +47,25 @@ impl Reader<'_> {
             }
         };
         if purpose.admits(&value) {
-            let variable = match &node.value {
-                Value::Scalar(written) if !is_file => only_variable(written),
-                _ => None,
-            };
+            let variable = variable_of(node).filter(|_| !is_file);
             return Some(Secret::from_variable(value, variable));
         }
         match value.is_empty() {
+            // The default of a variable that is set elsewhere, or what this user has of it.
+            true if variable_of(node).is_some() && self.absent == Absent::StaysOpen => {
+                return self.absent(node);
+            }
             true if may_be_empty => {}
             true => self.unfit(node, path, "nothing", &expected, ""),
             false => self.unfit(node, path, "a value that is not shown", &expected, ""),
         }
         None
+    }
+
+    /// The secret that is somewhere else, where that may be.
+    fn absent(&self, node: &Node) -> Option<Secret> {
+        let may_be = self.absent == Absent::StaysOpen;
+        may_be.then(|| Secret::from_variable(String::new(), variable_of(node)))
     }
 
     /// Reads the environment file that `entry` names into [`Reader::variables`]. The key itself is checked with the others.
@@ -120,5 +132,13 @@ impl Reader<'_> {
                 format!("others can read `{file}`; run `chmod 600 {file}`"),
             );
         }
+    }
+}
+
+/// The variable that the value is, as a whole.
+fn variable_of(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Scalar(written) => only_variable(written),
+        _ => None,
     }
 }

@@ -152,8 +152,9 @@ enum Command {
     Import(ImportArguments),
     /// Print what a client's own configuration has to say to use the bridges
     ///
-    /// Addresses are those that a client can use: `public_url` where it is set, this machine for a bridge that listens
-    /// everywhere, unless --host names it. Keys stand there by the name of their variable, never by their value.
+    /// The running daemon says what it serves; where none answers, or its socket is for others, the file does. No variable that the
+    /// file refers to needs to be set. Addresses are those that a client can use: `public_url` where it is set, this machine for a
+    /// bridge that listens everywhere, unless --host names it. Keys stand there by the name of their variable, never by their value.
     #[command(
         after_help = "Examples:\n  mcp-bridged export --client litellm\n  mcp-bridged export --client codex gateway >> ~/.codex/config.toml\n  mcp-bridged export --client vscode --host mcp.example.org postgres > .vscode/mcp.json"
     )]

@@ -31,7 +31,7 @@ pub use summary::Row;
 
 use crate::backoff::Jitter;
 use crate::bridge::{Bridge, Budget, Phase, Site, StartGate};
-use crate::config::{self, Config, Loaded, Problems};
+use crate::config::{self, Config, Loaded, Offers, Problems};
 use crate::gateway::Gateway;
 use crate::journal::Journal;
 use crate::memory::Memory;
@@ -93,6 +93,7 @@ struct FrontEntry {
 struct Published {
     entries: Arc<[Entry]>,
     gateway: Option<FrontEntry>,
+    offers: Arc<Offers>,
 }
 
 /// Everything that runs.
@@ -210,6 +211,7 @@ impl Supervisor {
             published: watch::Sender::new(Published {
                 entries: Arc::from([]),
                 gateway: None,
+                offers: Arc::default(),
             }),
             journal,
             orders: mpsc::channel(MAX_ORDERS),
@@ -445,10 +447,32 @@ impl Supervisor {
             gateway: front.gateway.clone(),
             address: front.port.address(),
         });
+        let offers = Arc::new(self.offers());
         self.published.send_replace(Published {
             entries: entries.collect(),
             gateway,
+            offers,
         });
+    }
+
+    /// What clients can be given, with the ports that were free.
+    fn offers(&self) -> Offers {
+        let mut offers = Offers::of(&self.config);
+        let bound = |port: &Port| port.address().map_or(0, |address| address.port());
+        for offer in &mut offers.bridges {
+            let mut bridges = self.bridges.iter();
+            if let Some(running) = bridges.find(|it| it.settings.name == offer.name)
+                && offer.listen.port == 0
+            {
+                offer.listen.port = bound(&running.port);
+            }
+        }
+        if let (Some(offer), Some(front)) = (&mut offers.gateway, &self.gateway)
+            && offer.listen.port == 0
+        {
+            offer.listen.port = bound(&front.port);
+        }
+        offers
     }
 
     fn tracker(&self) -> &TaskTracker {

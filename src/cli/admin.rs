@@ -86,6 +86,11 @@ impl AdminArguments {
         self.config.clone().path()
     }
 
+    /// Whether it was said where the daemon answers.
+    pub(super) fn is_given(&self) -> bool {
+        self.admin.is_some()
+    }
+
     /// Finds the daemon.
     pub(super) fn find(&self) -> Result<Admin, AdminError> {
         let environment = Environment::of_process();

@@ -1,17 +1,20 @@
 //! `export`: what a client's own configuration has to say to use the bridges: addresses, and keys by the name of a variable.
 //!
-//! The file says what there is; a running daemon is asked only for ports that it chose itself. `formats` has each client's form.
+//! The running daemon says what there is: it alone has the variables, and the ports that were free. Where none answers, or this
+//! user may not ask it, the file does, by reference. `formats` has each client's form.
 
 mod formats;
 
 use std::net::IpAddr;
 use std::process::ExitCode;
 
-use super::admin::AdminArguments;
+use serde::Deserialize as _;
+
+use super::admin::{AdminArguments, AdminError};
 use super::import::as_variable;
 use super::target::nearest;
 use super::{ExportArguments, output, status};
-use crate::config::{Config, Environment, Listen, Secret};
+use crate::config::{Config, Environment, KeySource, Offer, Offers};
 use formats::snippet;
 
 /// A program that uses MCP servers.
@@ -64,7 +67,24 @@ struct Models {
 struct Exported {
     servers: Vec<Served>,
     models: Option<Models>,
+    left_out: Vec<LeftOut>,
     notes: Vec<String>,
+}
+
+/// What is not for this client.
+#[derive(Debug, PartialEq)]
+struct LeftOut {
+    /// The name, and the aliases.
+    names: Vec<String>,
+    why: String,
+}
+
+/// Who said what there is.
+#[derive(Debug)]
+enum Source {
+    Daemon,
+    /// The file, and why not the daemon.
+    File(AdminError),
 }
 
 pub(super) fn export(arguments: ExportArguments) -> ExitCode {
@@ -77,16 +97,11 @@ pub(super) fn export(arguments: ExportArguments) -> ExitCode {
         (_, Some(asked)) => asked,
         (known, None) => known[0],
     };
-    let file = arguments.admin.file();
-    let config = match Config::load(&file, &Environment::of_process()) {
-        Ok(loaded) => loaded.config,
-        Err(problems) => return output::fail(&problems.to_string(), status::CONFIG),
-    };
-    let addresses = match addresses(&config, &arguments.admin) {
-        Ok(addresses) => addresses,
+    let (offers, source) = match offers(&arguments.admin) {
+        Ok(found) => found,
         Err(failed) => return failed,
     };
-    let mut exported = exported(&config, arguments.host.as_deref(), &addresses);
+    let mut exported = exported(&offers, &source, arguments.host.as_deref());
     if let Err(message) = exported.only(&arguments.bridges) {
         return output::fail(&message, status::USAGE);
     }
@@ -105,24 +120,26 @@ impl Exported {
         let is_called =
             |server: &Served, name: &String| server.name == *name || server.aliases.contains(name);
         for name in names {
-            if !self.servers.iter().any(|server| is_called(server, name)) {
-                let left_out = format!("{name} is left out");
-                if let Some(note) = self.notes.iter().find(|note| note.starts_with(&left_out)) {
-                    return Err(note.clone());
-                }
-                let known: Vec<_> = self.servers.iter().map(|server| &*server.name).collect();
-                let cure = match nearest(name, known.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("there is {}", known.join(", ")),
-                };
-                return Err(format!(
-                    "no bridge that can be exported is called `{name}`; {cure}"
-                ));
+            if self.servers.iter().any(|server| is_called(server, name)) {
+                continue;
             }
+            if let Some(left_out) = self.left_out.iter().find(|it| it.names.contains(name)) {
+                return Err(format!("`{name}` can't be exported: {}", left_out.why));
+            }
+            let known: Vec<_> = self.servers.iter().map(|server| &*server.name).collect();
+            let cure = match nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there is {}", known.join(", ")),
+            };
+            return Err(format!(
+                "no bridge that can be exported is called `{name}`; {cure}"
+            ));
         }
         if !names.is_empty() {
             self.servers
                 .retain(|server| names.iter().any(|name| is_called(server, name)));
+            // Nobody asked for them.
+            self.left_out.clear();
             if !self.servers.iter().any(|server| server.name == GATEWAY) {
                 self.models = None;
             }
@@ -135,6 +152,10 @@ impl Exported {
     }
 
     fn say(&self) {
+        for LeftOut { names, why } in &self.left_out {
+            let note = format!("{} is left out: {why}", names[0]);
+            output::error(&format!("note: {}", output::plain(&note)));
+        }
         for note in &self.notes {
             output::error(&format!("note: {}", output::plain(note)));
         }
@@ -144,69 +165,80 @@ impl Exported {
 /// The name of the gateway among the servers.
 const GATEWAY: &str = "gateway";
 
-/// What `config` serves; `addresses` has those of listeners whose port the daemon chose.
-fn exported(config: &Config, host: Option<&str>, addresses: &[(String, String)]) -> Exported {
+/// What is served, by who knows it best.
+fn offers(admin: &AdminArguments) -> Result<(Offers, Source), ExitCode> {
+    let why = match output::wait_for(ask(admin))? {
+        Ok(offers) => return Ok((offers, Source::Daemon)),
+        // Who says where the daemon is doesn't mean the file.
+        Err(error) if admin.is_given() => return Err(error.fail()),
+        Err(error) => error,
+    };
+    match Config::load_by_reference(&admin.file(), &Environment::of_process()) {
+        Ok(config) => Ok((Offers::of(&config), Source::File(why))),
+        Err(problems) => {
+            output::error(&format!("note: the daemon was not asked: {why}"));
+            Err(output::fail(&problems.to_string(), status::CONFIG))
+        }
+    }
+}
+
+async fn ask(admin: &AdminArguments) -> Result<Offers, AdminError> {
+    let admin = admin.find()?;
+    let answer = admin.get("clients").await?;
+    match Offers::deserialize(&answer.body) {
+        Ok(offers) => Ok(offers),
+        Err(_) => Err(admin.strange(&answer)),
+    }
+}
+
+fn exported(offers: &Offers, source: &Source, host: Option<&str>) -> Exported {
     let mut exported = Exported::default();
     let mut everywhere = false;
-    for bridge in &config.bridges {
-        if let Some(cure) = &bridge.unavailable {
-            exported.notes.push(format!(
-                "{} is left out, it is unavailable: {cure}",
-                bridge.name
-            ));
-            continue;
-        }
-        let base = base(
-            &bridge.name,
-            &bridge.listen,
-            bridge.public_url.as_deref(),
-            host,
-            addresses,
-        );
-        let Some(base) = base else {
-            exported
-                .notes
-                .push(format!("{} is left out, it has no port yet", bridge.name));
-            continue;
+    for offer in offers.bridges.iter().chain(&offers.gateway) {
+        let base = match (&offer.unavailable, base(offer, host), source) {
+            // What this shell lacks the daemon may have.
+            (Some(cure), _, Source::Daemon) => Err(format!("it is unavailable: {cure}")),
+            (_, Some(base), _) => Ok(base),
+            (_, None, Source::Daemon) => Err("it has no port yet".to_owned()),
+            (_, None, Source::File(why)) => Err(format!(
+                "it takes a free port, which its daemon knows: {why}"
+            )),
         };
-        everywhere |= is_everywhere(&bridge.listen, bridge.public_url.as_deref());
-        let key = key(&bridge.name, &bridge.api_keys, &mut exported.notes);
+        let base = match base {
+            Ok(base) => base,
+            Err(why) => {
+                let names = [&offer.name].into_iter().chain(&offer.aliases);
+                let names = names.cloned().collect();
+                exported.left_out.push(LeftOut { names, why });
+                continue;
+            }
+        };
+        everywhere |= offer.listen.host.is_unspecified() && offer.public_url.is_none();
+        let key = key(offer, &mut exported.notes);
+        if offer.name == GATEWAY && offers.models {
+            exported.models = Some(Models {
+                base: format!("{base}/v1"),
+                key: key.clone(),
+            });
+        }
         exported.servers.push(Served {
-            name: bridge.name.clone(),
-            aliases: bridge.aliases.clone(),
-            description: bridge.description.clone(),
+            name: offer.name.clone(),
+            aliases: offer.aliases.clone(),
+            description: offer.description.clone(),
             base,
             key,
         });
     }
-    if let Some(gateway) = &config.gateway {
-        let public_url = gateway.public_url.as_deref();
-        everywhere |= is_everywhere(&gateway.listen, public_url);
-        let master = gateway.master_key.iter().cloned();
-        let virtual_keys = gateway.virtual_keys.iter().map(|key| key.key.clone());
-        let keys: Vec<Secret> = master.chain(virtual_keys).collect();
-        let key = key(GATEWAY, &keys, &mut exported.notes);
-        if let Some(base) = base(GATEWAY, &gateway.listen, public_url, host, addresses) {
-            exported.models = (!gateway.models.is_empty()).then(|| Models {
-                base: format!("{base}/v1"),
-                key: key.clone(),
-            });
-            exported.servers.push(Served {
-                name: GATEWAY.to_owned(),
-                aliases: Vec::new(),
-                description: Some("The tools of all bridges".to_owned()),
-                base,
-                key,
-            });
-        }
-    }
-    let names: Vec<_> = config.remotes.iter().map(|remote| &*remote.name).collect();
-    if !names.is_empty() {
-        let names = names.join(", ");
-        exported
-            .notes
-            .push(format!("{names}: reached through the gateway only"));
-    }
+    let way = match &offers.gateway {
+        Some(_) => "give clients the gateway (`export … gateway`), which has its tools",
+        None => "the file has no `gateway` section, so nothing uses it",
+    };
+    exported
+        .left_out
+        .extend(offers.remotes.iter().map(|names| LeftOut {
+            names: names.clone(),
+            why: format!("it is a remote server, whose credentials are not for clients; {way}"),
+        }));
     if everywhere && host.is_none() {
         exported.notes.push(
             "127.0.0.1 is for clients on this machine; for others say --host with the name under which they reach it"
@@ -216,78 +248,40 @@ fn exported(config: &Config, host: Option<&str>, addresses: &[(String, String)])
     exported
 }
 
-fn base(
-    name: &str,
-    listen: &Listen,
-    public_url: Option<&str>,
-    host: Option<&str>,
-    addresses: &[(String, String)],
-) -> Option<String> {
-    if let Some(public_url) = public_url {
+/// Its URL without a path; `None` as long as the port is not known.
+fn base(offer: &Offer, host: Option<&str>) -> Option<String> {
+    if let Some(public_url) = &offer.public_url {
         return Some(public_url.trim_end_matches('/').to_owned());
     }
-    let port = match listen.port {
-        0 => {
-            let (_, url) = addresses.iter().find(|(known, _)| known == name)?;
-            url.rsplit(':').next()?.split('/').next()?.parse().ok()?
-        }
-        port => port,
-    };
-    if let Some(host) = host.filter(|_| listen.host.is_unspecified()) {
-        // An address of IPv6 has colons of its own.
-        let is_v6 = host.parse::<IpAddr>().is_ok_and(|host| host.is_ipv6());
-        return Some(match is_v6 {
-            true => format!("http://[{host}]:{port}"),
-            false => format!("http://{host}:{port}"),
-        });
-    }
-    let listen = Listen {
-        host: listen.host,
-        port,
-    };
-    Some(format!("http://{}", output::seen(listen.address())))
-}
-
-fn is_everywhere(listen: &Listen, public_url: Option<&str>) -> bool {
-    listen.host.is_unspecified() && public_url.is_none()
-}
-
-/// The name of the variable that has one of `keys`: that of the configuration, or a new one.
-fn key(name: &str, keys: &[Secret], notes: &mut Vec<String>) -> Option<String> {
-    if keys.is_empty() {
+    let listen = offer.listen;
+    if listen.port == 0 {
         return None;
     }
-    let known = keys.iter().find_map(Secret::variable);
-    Some(known.map(str::to_owned).unwrap_or_else(|| {
-        let variable = format!("{}_KEY", as_variable(name));
-        notes.push(format!(
-            "the key of {name} has no variable in the configuration; give it to the client as {variable}"
-        ));
-        variable
-    }))
+    let Some(host) = host.filter(|_| listen.host.is_unspecified()) else {
+        return Some(format!("http://{}", output::seen(listen.address())));
+    };
+    // An address of IPv6 has colons of its own.
+    let is_v6 = host.parse::<IpAddr>().is_ok_and(|host| host.is_ipv6());
+    Some(match is_v6 {
+        true => format!("http://[{host}]:{}", listen.port),
+        false => format!("http://{host}:{}", listen.port),
+    })
 }
 
-/// URLs of the listeners that took a free port, from the daemon.
-fn addresses(config: &Config, admin: &AdminArguments) -> Result<Vec<(String, String)>, ExitCode> {
-    let bridges = config
-        .bridges
-        .iter()
-        .filter(|bridge| bridge.unavailable.is_none());
-    let gateway = config.gateway.iter().map(|gateway| gateway.listen.port);
-    let mut ports = bridges.map(|bridge| bridge.listen.port).chain(gateway);
-    if !ports.any(|port| port == 0) {
-        return Ok(Vec::new());
+/// The name of the variable that has the key: that of the configuration, or a new one.
+fn key(offer: &Offer, notes: &mut Vec<String>) -> Option<String> {
+    match &offer.key {
+        KeySource::Open => None,
+        KeySource::Variable(name) => Some(name.clone()),
+        KeySource::Elsewhere => {
+            let variable = format!("{}_KEY", as_variable(&offer.name));
+            notes.push(format!(
+                "the key of {} has no variable in the configuration; give it to the client as {variable}",
+                offer.name
+            ));
+            Some(variable)
+        }
     }
-    let facts = output::wait_for(async { admin.find()?.get("status").await })?;
-    let facts = facts.map_err(|error| {
-        output::error("note: a port of 0 is known to the running daemon only");
-        error.fail()
-    })?;
-    let url = |facts: &serde_json::Value| facts["urls"]["http"].as_str().map(str::to_owned);
-    let bridges = facts.body["bridges"].as_array().into_iter().flatten();
-    let named = bridges.filter_map(|it| Some((it["bridge"].as_str()?.to_owned(), url(it)?)));
-    let gateway = url(&facts.body["gateway"]).map(|url| (GATEWAY.to_owned(), url));
-    Ok(named.chain(gateway).collect())
 }
 
 #[cfg(test)]

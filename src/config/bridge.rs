@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Command, Secret, ToolFilter};
 use crate::mcp::Era;
 
@@ -58,7 +60,7 @@ pub struct Bridge {
 }
 
 /// An address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Listen {
     /// The interface; the default is 127.0.0.1.
     pub host: IpAddr,

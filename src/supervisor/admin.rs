@@ -76,6 +76,7 @@ impl Supervisor {
             .route("/live", any(live))
             .route("/metrics", any(numbers))
             .route("/status", any(status))
+            .route("/clients", any(clients))
             .route("/bridges", any(bridges))
             .route("/bridges/{name}", any(one_bridge))
             .route("/bridges/{name}/restart", any(restart))
@@ -177,6 +178,15 @@ async fn status(State(admin): State<Admin>, request: Request) -> Response {
         "gateway": admin.published.borrow().gateway.as_ref().map(facts::of_gateway),
     }))
     .into_response()
+}
+
+/// What clients have to be told, for `export`.
+async fn clients(State(admin): State<Admin>, request: Request) -> Response {
+    if let Err(reject) = admin.admit(&request, READ, true) {
+        return reject.into_response();
+    }
+    let offers = admin.published.borrow().offers.clone();
+    Json(&*offers).into_response()
 }
 
 async fn one_bridge(

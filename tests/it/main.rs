@@ -11,6 +11,7 @@ mod child_io;
 mod cli;
 mod dashboard;
 mod eras_server;
+mod exporting;
 mod floods;
 mod gateway_catalogue;
 mod gateway_chat;

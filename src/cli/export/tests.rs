@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::*;
+use crate::config::Listen;
 
 /// A configuration with everything that matters: other hosts, proxies, keys of all kinds, a gateway.
 const CONFIG: &str = r#"
@@ -11,11 +12,12 @@ bridges:
   post-gres: { aliases: [db, sql], port: 48010, host: 0.0.0.0, demo: true, description: "It's 5$: SQL" }
   proxied: { port: 48011, demo: true, public_url: "https://mcp.example.org/p", api_keys: [sk-literal] }
   gone: { port: 48012, command: no-such-program, optional: true }
-  far: { url: "http://h/mcp" }
+  far: { url: "http://h/mcp", aliases: [f] }
 gateway: { port: 4000, master_key: os.environ/MASTER, model_list: [{ model_name: m, provider: mock }] }
 "#;
 
-fn load(yaml: &str) -> Config {
+/// What the daemon of `yaml` says.
+fn load(yaml: &str) -> Offers {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("bridges.yaml");
     std::fs::write(&file, yaml).unwrap();
@@ -25,12 +27,12 @@ fn load(yaml: &str) -> Config {
         .map(|(name, value)| (OsString::from(name), OsString::from(value)))
         .collect();
     let loaded: Result<_, _> = Config::load(Path::new(&file), &environment);
-    loaded.unwrap().config
+    Offers::of(&loaded.unwrap().config)
 }
 
 #[track_caller]
 fn check(client: ClientProgram, transport: ExportTransport, names: &[&str], expected: &str) {
-    let mut exported = exported(&load(CONFIG), Some("mcp"), &[]);
+    let mut exported = exported(&load(CONFIG), &Source::Daemon, Some("mcp"));
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     exported.only(&names).unwrap();
     let text = snippet(client, transport, &mut exported);
@@ -171,53 +173,59 @@ environment:
 
 #[test]
 fn what_a_reader_should_know_is_said() {
-    let config = load(CONFIG);
-    let mut all = exported(&config, None, &[]);
+    let mut all = exported(&load(CONFIG), &Source::Daemon, None);
     all.only(&[]).unwrap();
+    let left_out = |name: &str| {
+        let mut left_out = all.left_out.iter();
+        let found = left_out.find(|it| it.names[0] == name).unwrap();
+        found.why.clone()
+    };
+    assert!(left_out("gone").starts_with("it is unavailable: command `no-such-program` not found"));
+    assert!(left_out("far").contains("`export … gateway`"));
+    assert_eq!(all.left_out.len(), 2);
     let said = all.notes.join("\n");
     for part in [
-        "gone is left out, it is unavailable: command `no-such-program` not found",
         "the key of proxied has no variable in the configuration; give it to the client as PROXIED_KEY",
-        "far: reached through the gateway only",
         "127.0.0.1 is for clients on this machine",
         "`gateway` has the tools of all the others once more",
     ] {
         assert!(said.contains(part), "{part} in {said}");
     }
-    assert_eq!(all.notes.len(), 5, "{said}");
+    assert_eq!(all.notes.len(), 3, "{said}");
     assert_eq!(all.servers[1].base, "http://127.0.0.1:48010");
 
-    let message = all.only(&["post-grse".to_owned()]).unwrap_err();
-    assert!(message.contains("did you mean `post-gres`?"), "{message}");
+    for (name, part) in [
+        ("post-grse", "did you mean `post-gres`?"),
+        ("gone", "`gone` can't be exported: it is unavailable"),
+        ("far", "`far` can't be exported: it is a remote server"),
+        ("f", "`f` can't be exported: it is a remote server"),
+    ] {
+        let message = all.only(&[name.to_owned()]).unwrap_err();
+        assert!(message.contains(part), "{message}");
+    }
+    all.only(&["db".to_owned()]).unwrap();
+    assert_eq!(all.left_out, [], "nobody asked for these");
 }
 
 #[test]
 fn addresses_are_what_a_client_can_use() {
-    let chosen = [("a".to_owned(), "http://[::]:777/mcp".to_owned())];
     for (listen, public_url, host, expected) in [
-        ("127.0.0.1", None, Some("mcp"), Some("http://127.0.0.1:9")),
-        ("0.0.0.0", None, Some("mcp"), Some("http://mcp:9")),
-        ("0.0.0.0", None, Some("fd00::1"), Some("http://[fd00::1]:9")),
-        ("::", None, None, Some("http://[::1]:9")),
-        ("10.0.0.7", None, Some("mcp"), Some("http://10.0.0.7:9")),
-        (
-            "0.0.0.0",
-            Some("https://h/p/"),
-            Some("mcp"),
-            Some("https://h/p"),
-        ),
+        ("127.0.0.1", None, Some("mcp"), "http://127.0.0.1:9"),
+        ("0.0.0.0", None, Some("mcp"), "http://mcp:9"),
+        ("0.0.0.0", None, Some("fd00::1"), "http://[fd00::1]:9"),
+        ("::", None, None, "http://[::1]:9"),
+        ("10.0.0.7", None, Some("mcp"), "http://10.0.0.7:9"),
+        ("0.0.0.0", Some("https://h/p/"), Some("mcp"), "https://h/p"),
     ] {
-        let listen = Listen {
+        let mut offer = load(CONFIG).bridges.remove(0);
+        offer.listen = Listen {
             host: listen.parse().unwrap(),
             port: 9,
         };
-        let found = base("a", &listen, public_url, host, &[]);
-        assert_eq!(found.as_deref(), expected);
+        offer.public_url = public_url.map(str::to_owned);
+        assert_eq!(base(&offer, host).as_deref(), Some(expected));
+        offer.listen.port = 0;
+        let without_port = public_url.map(|_| expected);
+        assert_eq!(base(&offer, host).as_deref(), without_port);
     }
-    let free = Listen::loopback(0);
-    assert_eq!(
-        base("a", &free, None, None, &chosen).as_deref(),
-        Some("http://127.0.0.1:777")
-    );
-    assert_eq!(base("b", &free, None, None, &chosen), None);
 }

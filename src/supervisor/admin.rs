@@ -104,13 +104,29 @@ impl Admin {
         self.published.borrow().entries.clone()
     }
 
-    fn find(&self, name: &str) -> Option<Entry> {
-        self.entries()
-            .iter()
-            .find(|entry| entry.bridge.settings().is_called(name))
-            .cloned()
+    /// # Errors
+    /// There is no such bridge; the answer says which there are.
+    fn find(&self, name: &str) -> Result<Entry, Reject> {
+        let entries = self.entries();
+        let mut found = entries.iter();
+        if let Some(entry) = found.find(|entry| entry.bridge.settings().is_called(name)) {
+            return Ok(entry.clone());
+        }
+        let names: Vec<_> = entries.iter().map(|entry| entry.bridge.name()).collect();
+        let names = match names.is_empty() {
+            true => "none".to_owned(),
+            false => names.join(", "),
+        };
+        Err(Reject::Denied {
+            status: StatusCode::NOT_FOUND,
+            text: format!("no such bridge; there is {names}"),
+        })
     }
 }
+
+/// What a path that is none is answered with.
+const NOTHING_HERE: &str = "nothing is served under this path; this is the admin listener: /health, /ready, /live, /metrics, /status, \
+     /clients, /bridges, /bridges/NAME, /bridges/NAME/logs and /logs, and for POST /bridges/NAME/restart and /reload";
 
 const READ: &str = "GET, HEAD";
 
@@ -198,12 +214,12 @@ async fn one_bridge(
         return reject.into_response();
     }
     match admin.find(&name) {
-        Some(entry) => {
+        Ok(entry) => {
             let mut facts = facts::of(&entry);
             facts["deaths"] = facts::deaths(&entry);
             Json(facts).into_response()
         }
-        None => Reject::NotFound.into_response(),
+        Err(reject) => reject.into_response(),
     }
 }
 
@@ -215,8 +231,9 @@ async fn restart(
     if let Err(reject) = admin.admit(&request, "POST", true) {
         return reject.into_response();
     }
-    let Some(entry) = admin.find(&name) else {
-        return Reject::NotFound.into_response();
+    let entry = match admin.find(&name) {
+        Ok(entry) => entry,
+        Err(reject) => return reject.into_response(),
     };
     info!(
         bridge = entry.bridge.name(),
@@ -260,5 +277,9 @@ async fn unknown(State(admin): State<Admin>, request: Request) -> Response {
         "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS",
         false,
     );
-    outcome.err().unwrap_or(Reject::NotFound).into_response()
+    let nothing = Reject::Denied {
+        status: StatusCode::NOT_FOUND,
+        text: NOTHING_HERE.to_owned(),
+    };
+    outcome.err().unwrap_or(nothing).into_response()
 }

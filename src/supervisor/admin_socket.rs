@@ -37,7 +37,9 @@ pub struct SocketError {
 
 fn cure(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; another daemon answers there",
+        io::ErrorKind::AddrInUse => {
+            "; another daemon answers there: stop it, or give this one an `admin.socket` of its own"
+        }
         io::ErrorKind::NotFound => {
             "; its directory is missing: create it, or let the unit's `RuntimeDirectory=` do so"
         }

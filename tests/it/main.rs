@@ -23,6 +23,7 @@ mod gateway_readme;
 mod gateway_remote;
 mod gateway_responses;
 mod gateway_stateless;
+mod guidance;
 mod harness;
 mod health;
 mod http_guards;

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::{Admin, READ};
 use crate::journal::{Excerpt, From, Line, Severity};
-use crate::transport::Reject;
 
 /// Lines that are told when nothing is said.
 const LAST: usize = 100;
@@ -39,10 +38,10 @@ pub(super) async fn of_one(
         return reject.into_response();
     }
     let name = match admin.find(&name) {
-        Some(entry) => entry.bridge.name().to_owned(),
+        Ok(entry) => entry.bridge.name().to_owned(),
         // Such as the gateway, and bridges that a reload took away.
-        None if admin.journal.knows(&name) => name,
-        None => return Reject::NotFound.into_response(),
+        Err(_) if admin.journal.knows(&name) => name,
+        Err(reject) => return reject.into_response(),
     };
     answer(&admin, Some(&name), Asked::by(&request)).await
 }

@@ -1,0 +1,19 @@
+//! What an operator is told who asked in a way that can't be answered.
+
+use crate::harness::{Daemon, Request, http::exchange};
+
+#[tokio::test]
+async fn the_admin_listener_says_what_there_is() {
+    let daemon =
+        Daemon::start("admin: { port: 0 }\nbridges:\n  one: { port: 0, demo: true }\n").await;
+    for (path, part) in [
+        ("/nope", "/bridges/NAME/logs"),
+        ("/mcp", "this is the admin listener"),
+        ("/bridges/two", "no such bridge; there is one"),
+        ("/bridges/two/logs", "no such bridge; there is one"),
+    ] {
+        let response = exchange(daemon.admin(), Request::get(path)).await;
+        assert_eq!(response.status(), 404, "{path}");
+        assert!(response.text().contains(part), "{}", response.text());
+    }
+}

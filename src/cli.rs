@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -416,11 +416,26 @@ fn time(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected a time such as 500ms, 60s or 10m".to_owned())
 }
 
+/// Options of `serve` need no command before them, so a command after them looks like a part of `serve`.
+fn explain_order(error: &mut clap::Error) {
+    let Some(ContextValue::String(command)) = error.get(ContextKind::InvalidSubcommand) else {
+        return;
+    };
+    if error.kind() == ErrorKind::ArgumentConflict {
+        let tip = format!(
+            "options stand after the command: `mcp-bridged {command} …`, such as `mcp-bridged {command} --config FILE`"
+        );
+        let tip = ContextValue::StyledStrs(vec![tip.into()]);
+        error.insert(ContextKind::Suggested, tip);
+    }
+}
+
 /// Does what the arguments say.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => {
+        Err(mut error) => {
+            explain_order(&mut error);
             let wrong = !matches!(
                 error.kind(),
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion

@@ -1,6 +1,20 @@
-//! What an operator is told who asked in a way that can't be answered.
+//! What an operator is told who asked in a way that can't be answered: which order, which path.
 
+use crate::cli::{assert_fails, output, program};
 use crate::harness::{Daemon, Request, http::exchange};
+
+#[tokio::test]
+async fn an_option_before_the_command_is_told_its_place() {
+    for arguments in [
+        &["--config", "bridges.yaml", "status"][..],
+        &["-c", "bridges.yaml", "tools", "demo"],
+    ] {
+        let ran = output(program(arguments)).await;
+        let command = arguments[2];
+        let tip = format!("options stand after the command: `mcp-bridged {command} …`");
+        assert_fails(&ran, 64, &tip);
+    }
+}
 
 #[tokio::test]
 async fn the_admin_listener_says_what_there_is() {

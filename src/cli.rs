@@ -196,9 +196,9 @@ impl ConfigArgument {
         self.config.is_none()
     }
 
+    /// Where the file is, or would be.
     fn path(self) -> PathBuf {
-        let local = PathBuf::from("bridges.yaml");
-        let installed = PathBuf::from("/etc/mcp-bridged/bridges.yaml");
+        let [local, installed] = PLACES.map(PathBuf::from);
         self.config
             .unwrap_or(if !local.exists() && installed.exists() {
                 installed
@@ -206,6 +206,29 @@ impl ConfigArgument {
                 local
             })
     }
+
+    /// The same for who reads it.
+    ///
+    /// # Errors
+    /// Nobody named a file, and none is where it is looked for: in words.
+    fn found(self) -> Result<PathBuf, String> {
+        let is_default = self.is_default();
+        let path = self.path();
+        match is_default && !path.exists() {
+            true => Err(no_file()),
+            false => Ok(path),
+        }
+    }
+}
+
+/// Where the configuration is when nobody says.
+const PLACES: [&str; 2] = ["bridges.yaml", "/etc/mcp-bridged/bridges.yaml"];
+
+fn no_file() -> String {
+    let [local, installed] = PLACES;
+    format!(
+        "there is neither ./{local} nor {installed}; name the configuration with `--config FILE`"
+    )
 }
 
 #[derive(Debug, Args)]

@@ -47,15 +47,27 @@ pub(super) struct Admin {
 /// Why the daemon could not be asked, or would not do it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdminError {
-    /// Nobody answers at any place.
-    #[error("no daemon answers {}; start it with `mcp-bridged serve`, or say where it is with --admin", places(.0))]
-    Nobody(Vec<String>),
+    /// No daemon of a configuration answers.
+    #[error(
+        "no daemon answers for {}; start it with `mcp-bridged serve`, or name the file of the one that runs with --config{}",
+        file.display(), other.as_ref().map_or_else(String::new, |other| format!(" (another one is at `--admin {}`)", other.display()))
+    )]
+    Nobody {
+        file: PathBuf,
+        /// The socket of the only one that does.
+        other: Option<PathBuf>,
+    },
+    /// Nobody has said which daemon, and none runs here, or several do.
+    #[error("{}, and not one daemon runs here without it", super::no_file())]
+    NoFile,
+    /// Nobody answers where one should.
+    #[error("no daemon answers at {0}; start it with `mcp-bridged serve`, or correct --admin")]
+    NobodyAt(String),
     /// There is a socket that this user may not open.
     #[error(
-        "the admin socket {} is not for this user; use the daemon's user or root, or set `admin.socket_mode: 660` and join the \
-         daemon's group", .0.display()
+        "{0} answers only its own user and root; use `sudo`, or set `admin.socket_mode: 660` and join the daemon's group"
     )]
-    Forbidden(PathBuf),
+    Forbidden(String),
     /// `--admin` is neither a path nor a URL.
     #[error("--admin: {0}; expected the path of a socket or a URL such as http://127.0.0.1:48000")]
     Where(String),
@@ -66,7 +78,7 @@ pub(super) enum AdminError {
     #[error("{0} wants a key: give that of `admin.api_keys` with --key or in MCP_BRIDGED_KEY")]
     Key(String),
     /// There is something else.
-    #[error("{place} is no admin listener of mcp-bridged: it answers {what}")]
+    #[error("{place} is no admin listener of this version of mcp-bridged: it answers {what}")]
     Strange { place: String, what: String },
     /// The HTTP client could not be set up.
     #[error("failed to set up the HTTP client: {0}")]
@@ -82,8 +94,11 @@ pub(super) struct Answer {
 
 impl AdminArguments {
     /// The configuration that is meant.
-    pub(super) fn file(&self) -> PathBuf {
-        self.config.clone().path()
+    ///
+    /// # Errors
+    /// There is none, in words.
+    pub(super) fn file(&self) -> Result<PathBuf, String> {
+        self.config.clone().found()
     }
 
     /// Whether it was said where the daemon answers.
@@ -100,23 +115,23 @@ impl AdminArguments {
         if let Some(place) = &self.admin {
             return at(place, given);
         }
-        let file = self.config.clone().path();
+        let Ok(file) = self.file() else {
+            let socket = the_only_one(&environment).ok_or(AdminError::NoFile)?;
+            return Admin::on_socket(&socket, at_socket(&socket));
+        };
         let (listener, socket) = Config::admin_of(&file, &environment);
-        let mut tried = Vec::new();
-        let mut sockets = match socket.path {
+        let sockets = match socket.path {
             Some(path) => vec![path],
             None => admin_sockets(Some(&file), "", &environment),
         };
-        if !file.exists() && self.config.is_default() {
-            sockets = the_only_one(&environment).into_iter().collect();
-        }
+        let daemon = format!("the daemon of {}", file.display());
         for path in sockets {
             match UnixStream::connect(&path) {
-                Ok(_) => return Admin::on_socket(&path),
+                Ok(_) => return Admin::on_socket(&path, daemon),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    return Err(AdminError::Forbidden(path));
+                    return Err(AdminError::Forbidden(daemon));
                 }
-                Err(_) => tried.push(format!("at the socket {}", path.display())),
+                Err(_) => {}
             }
         }
         if let Some(listener) = listener
@@ -130,24 +145,20 @@ impl AdminArguments {
             if reached.is_ok() {
                 return Admin::at_url(&url, given.or(listener.api_keys.into_iter().next()));
             }
-            tried.push(format!("at {url}"));
         }
-        if tried.is_empty() {
-            let file = file.display();
-            tried.push(format!("(there is no {file}, and no socket of a daemon)"));
-        }
-        Err(AdminError::Nobody(tried))
+        let other = the_only_one(&environment);
+        Err(AdminError::Nobody { file, other })
     }
 }
 
 impl Admin {
-    fn on_socket(path: &Path) -> Result<Self, AdminError> {
+    fn on_socket(path: &Path, place: String) -> Result<Self, AdminError> {
         let http = builder().unix_socket(path);
         Ok(Self {
             http: built(http)?,
             base: Url::parse("http://localhost/").expect("it is a URL"),
             key: None,
-            place: format!("the admin socket {}", path.display()),
+            place,
         })
     }
 
@@ -220,7 +231,11 @@ impl AdminError {
     /// The exit status that it deserves.
     pub(super) fn status(&self) -> u8 {
         match self {
-            Self::Nobody(_) | Self::Lost { .. } | Self::Strange { .. } => status::UNAVAILABLE,
+            Self::Nobody { .. }
+            | Self::NoFile
+            | Self::NobodyAt(_)
+            | Self::Lost { .. }
+            | Self::Strange { .. } => status::UNAVAILABLE,
             Self::Forbidden(_) | Self::Key(_) => status::FAILURE,
             Self::Where(_) => status::USAGE,
             Self::Setup(_) => status::SOFTWARE,
@@ -239,11 +254,11 @@ fn at(place: &str, key: Option<Secret>) -> Result<Admin, AdminError> {
     }
     let path = Path::new(place);
     match UnixStream::connect(path) {
-        Ok(_) => Admin::on_socket(path),
+        Ok(_) => Admin::on_socket(path, at_socket(path)),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(AdminError::Forbidden(path.to_owned()))
+            Err(AdminError::Forbidden(at_socket(path)))
         }
-        Err(_) => Err(AdminError::Nobody(vec![format!("at the socket {place}")])),
+        Err(_) => Err(AdminError::NobodyAt(format!("the socket {place}"))),
     }
 }
 
@@ -276,6 +291,6 @@ fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, AdminError>
     built.map_err(|error| AdminError::Setup(error.to_string()))
 }
 
-fn places(tried: &[String]) -> String {
-    tried.join(", nor ")
+fn at_socket(path: &Path) -> String {
+    format!("the daemon at {}", path.display())
 }

@@ -8,18 +8,27 @@ use super::{CheckArguments, output, status};
 use crate::config::{Config, Environment, Gateway, Loaded, Remote, RemoteTransport};
 
 pub(super) fn check(arguments: CheckArguments) -> ExitCode {
-    let path = arguments.config.path();
+    let invalid = |errors: &[String]| {
+        let code = ExitCode::from(status::CONFIG);
+        if !arguments.json {
+            return code;
+        }
+        let text = json!({ "valid": false, "errors": errors }).to_string();
+        output::answer(&text, code)
+    };
+    let path = match arguments.config.found() {
+        Ok(path) => path,
+        Err(message) => {
+            output::error(&format!("error: {message}"));
+            return invalid(&[message]);
+        }
+    };
     let Loaded { config, warnings } = match Config::load(&path, &Environment::of_process()) {
         Ok(loaded) => loaded,
         Err(problems) => {
             output::error(&problems.to_string());
-            let invalid = ExitCode::from(status::CONFIG);
-            if !arguments.json {
-                return invalid;
-            }
             let errors: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            let text = json!({ "valid": false, "errors": errors }).to_string();
-            return output::answer(&text, invalid);
+            return invalid(&errors);
         }
     };
     for warning in &warnings {

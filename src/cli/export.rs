@@ -173,11 +173,15 @@ fn offers(admin: &AdminArguments) -> Result<(Offers, Source), ExitCode> {
         Err(error) if admin.is_given() => return Err(error.fail()),
         Err(error) => error,
     };
-    match Config::load_by_reference(&admin.file(), &Environment::of_process()) {
+    let loaded = admin.file().and_then(|file| {
+        let loaded = Config::load_by_reference(&file, &Environment::of_process());
+        loaded.map_err(|problems| problems.to_string())
+    });
+    match loaded {
         Ok(config) => Ok((Offers::of(&config), Source::File(why))),
-        Err(problems) => {
+        Err(message) => {
             output::error(&format!("note: the daemon was not asked: {why}"));
-            Err(output::fail(&problems.to_string(), status::CONFIG))
+            Err(output::fail(&message, status::CONFIG))
         }
     }
 }

@@ -18,7 +18,10 @@ use crate::telemetry::{self, Level, Log, LogFormat};
 
 /// Serves what a file configures.
 pub(super) fn serve(arguments: ServeArguments) -> ExitCode {
-    let path = arguments.config.path();
+    let path = match arguments.config.found() {
+        Ok(path) => path,
+        Err(message) => return fail(&message, status::CONFIG),
+    };
     let environment = Environment::of_process();
     let load = move || Config::load(&path, &environment);
     daemon(load, arguments.log, arguments.ports_file)

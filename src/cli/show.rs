@@ -33,9 +33,12 @@ async fn run(arguments: StatusArguments) -> ExitCode {
         let (text, gone) = match ask(&admin).await {
             Ok(facts) => (shown(&facts, json), None),
             // It may be on its way back; what it can't become is another one.
-            Err(error @ (AdminError::Nobody(_) | AdminError::Lost { .. })) => {
-                (String::new(), Some(error.to_string()))
-            }
+            Err(
+                error @ (AdminError::Nobody { .. }
+                | AdminError::NoFile
+                | AdminError::NobodyAt(_)
+                | AdminError::Lost { .. }),
+            ) => (String::new(), Some(error.to_string())),
             Err(error) => return error.fail(),
         };
         let page = std::io::stdout().is_terminal() && !json;

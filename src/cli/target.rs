@@ -55,7 +55,9 @@ impl Target {
         let mut target = if name.contains("://") {
             Self::of_url(name)?
         } else {
-            let path = config.path();
+            let path = config
+                .found()
+                .map_err(|message| (message, status::CONFIG))?;
             Self::of_bridge(find(&path, name)?, &path)?
         };
         target.key = given.or(target.key);

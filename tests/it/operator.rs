@@ -372,11 +372,11 @@ async fn the_admin_listener_serves_as_well_and_wants_its_key() {
 
     let bridge = format!("http://{}", daemon.bridge("demo"));
     let ran = output(program(&["status", "--admin", &bridge])).await;
-    assert_fails(&ran, 69, "is no admin listener of mcp-bridged");
+    assert_fails(&ran, 69, "is no admin listener of this version");
 }
 
 #[tokio::test]
-async fn without_a_daemon_the_places_are_named() {
+async fn without_a_daemon_its_file_is_named() {
     let mut daemon = Daemon::start(PLAIN).await;
     daemon.signal(Signal::SIGKILL);
     daemon.exit().await;
@@ -389,10 +389,12 @@ async fn without_a_daemon_the_places_are_named() {
         &["restart", "demo"],
     ] {
         let ran = run(&daemon, arguments).await;
-        assert_fails(&ran, 69, "no daemon answers at the socket ");
+        assert_fails(&ran, 69, "no daemon answers for ");
         assert!(
-            ran.err.contains("start it with `mcp-bridged serve`"),
+            ran.err
+                .contains("/bridges.yaml; start it with `mcp-bridged serve`"),
             "{ran:?}"
         );
+        assert!(!ran.err.contains(".sock;"), "{ran:?}");
     }
 }

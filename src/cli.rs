@@ -37,7 +37,7 @@ use target::TargetArguments;
 
 /// The exit statuses of sysexits.h that scripts and unit files rely on.
 pub mod status {
-    /// A server refused, or its tool failed.
+    /// A server refused or did not start, or its tool or a step of a probe failed.
     pub const FAILURE: u8 = 1;
     /// The arguments are wrong.
     pub const USAGE: u8 = 64;
@@ -77,7 +77,7 @@ const VERSION: &str = match option_env!("MCP_BRIDGED_VERSION") {
 const EXIT_STATUSES: &str = "\
 Exit status:
   0   done, or stopped by a signal after all calls had ended
-  1   a server refused, or its tool failed
+  1   a server refused or did not start, or its tool or a step of probe failed
   64  wrong arguments
   69  a port can't be had, or a server can't be reached
   70  a fault of the program or the machine
@@ -100,12 +100,12 @@ enum Command {
     /// The server gets the whole environment. It is served at /sse (HTTP+SSE) and at /mcp (Streamable HTTP).
     #[command(after_help = "Example: mcp-bridged run --port 8000 -- mcp-server-filesystem /srv")]
     Run(RunArguments),
-    /// List the tools of a bridge, or of any MCP server by its URL
+    /// List the tools of a bridge, of the gateway, or of any MCP server by its URL
     #[command(
         after_help = "Examples:\n  mcp-bridged tools postgres\n  mcp-bridged tools --json http://127.0.0.1:48001/sse"
     )]
     Tools(ToolsArguments),
-    /// Call a tool of a bridge, or of any MCP server by its URL
+    /// Call a tool of a bridge, of the gateway, or of any MCP server by its URL
     ///
     /// Shows progress while it waits. Prints the text of the result, on a terminal a list of JSON objects as a table, and saves images
     /// as files. Exit status 1 when the tool says that it failed.
@@ -132,7 +132,8 @@ enum Command {
     /// Have the daemon read its configuration again
     ///
     /// Prints what changed, and waits until servers that start are ready. Ends with 78 when the file has errors, and prints
-    /// them; nothing is changed then. SIGHUP does the same and tells the log.
+    /// them; nothing is changed then. Ends with 1 when a server doesn't start with the new configuration, which is in force
+    /// all the same. SIGHUP does the same and tells the log.
     Reload(ReloadArguments),
     /// Try servers as a client would, step by step: an acceptance for scripts and archives
     ///
@@ -375,7 +376,7 @@ struct ReloadArguments {
 
 #[derive(Debug, Args)]
 struct ProbeArguments {
-    /// URLs, or names of bridges in the configuration
+    /// URLs, names of bridges in the configuration, or `gateway`
     #[arg(required = true, value_name = "TARGET")]
     targets: Vec<String>,
     /// A tool to call

@@ -12,7 +12,7 @@ use serde::Deserialize as _;
 
 use super::admin::{AdminArguments, AdminError};
 use super::import::as_variable;
-use super::target::nearest;
+use super::target::{GATEWAY, nearest};
 use super::{ExportArguments, output, status};
 use crate::config::{Config, Environment, KeySource, Offer, Offers};
 use formats::snippet;
@@ -161,9 +161,6 @@ impl Exported {
         }
     }
 }
-
-/// The name of the gateway among the servers.
-const GATEWAY: &str = "gateway";
 
 /// What is served, by who knows it best.
 fn offers(admin: &AdminArguments) -> Result<(Offers, Source), ExitCode> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::admin::{Admin, AdminError};
+use super::target::GATEWAY;
 use super::{ReloadArguments, RestartArguments, clock, logs, output, status};
 
 /// How often a bridge is looked at while its server starts.
@@ -43,6 +44,12 @@ async fn run(arguments: &RestartArguments) -> Result<ExitCode, AdminError> {
     for bridge in &arguments.bridges {
         let begun = Instant::now();
         let before = admin.get(&format!("bridges/{bridge}")).await?;
+        if before.status == 404 && bridge == GATEWAY {
+            let message = "the gateway is no server that could be restarted, but a part of the daemon: `mcp-bridged reload` applies \
+                           its changed section, and `mcp-bridged restart BRIDGE` restarts a server behind it";
+            worst = output::fail(message, status::USAGE);
+            continue;
+        }
         if before.status == 404 {
             worst = logs::unknown(&admin, bridge).await?;
             continue;

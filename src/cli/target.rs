@@ -1,4 +1,4 @@
-//! TARGET of `tools` and `call`: a URL, or the name of a bridge in the configuration.
+//! TARGET of `tools`, `call` and `probe`: a URL, or the name of a bridge in the configuration, or `gateway`.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,14 +8,17 @@ use reqwest::Url;
 
 use super::client::Transport;
 use super::{ConfigArgument, output, status};
-use crate::config::{Bridge, Config, Environment, Secret};
+use crate::config::{Bridge, Config, Environment, Listen, Secret};
 
 /// Where the key comes from that no one else may see in a list of processes.
 pub(super) const KEY_VARIABLE: &str = "MCP_BRIDGED_KEY";
 
+/// The name of the gateway beside those of bridges.
+pub(super) const GATEWAY: &str = "gateway";
+
 #[derive(Debug, Args)]
 pub(super) struct TargetArguments {
-    /// A bridge's name or alias, or a URL; one that ends in /sse is spoken to by HTTP+SSE, others by Streamable HTTP
+    /// A bridge's name or alias, `gateway`, or a URL; one that ends in /sse is spoken to by HTTP+SSE, others by Streamable HTTP
     target: String,
     #[command(flatten)]
     config: ConfigArgument,
@@ -58,7 +61,7 @@ impl Target {
             let path = config
                 .found()
                 .map_err(|message| (message, status::CONFIG))?;
-            Self::of_bridge(find(&path, name)?, &path)?
+            find(&path, name)?
         };
         target.key = given.or(target.key);
         if let Some(key) = &target.key
@@ -106,18 +109,23 @@ impl Target {
             let message = format!("bridge `{name}` is unavailable: {cure}");
             return Err((message, status::UNAVAILABLE));
         }
-        if bridge.listen.port == 0 {
+        let what = format!("bridge `{name}`");
+        Self::at(&what, bridge.listen, &bridge.api_keys, file)
+    }
+
+    /// The one at `listen`; `what` it is for messages.
+    fn at(what: &str, listen: Listen, keys: &[Secret], file: &Path) -> Result<Self, Refused> {
+        if listen.port == 0 {
             let message = format!(
-                "bridge `{name}` takes a free port ({} says `port: 0`); give its URL",
+                "{what} takes a free port ({} says `port: 0`); give its URL, which `mcp-bridged status --json` has",
                 file.display()
             );
             return Err((message, status::USAGE));
         }
-        let address = output::seen(bridge.listen.address());
         Ok(Self {
-            url: url_of(address),
+            url: url_of(output::seen(listen.address())),
             transport: Transport::Streamable,
-            key: bridge.api_keys.into_iter().find(|key| !key.is_absent()),
+            key: keys.iter().find(|key| !key.is_absent()).cloned(),
         })
     }
 }
@@ -126,34 +134,43 @@ fn url_of(address: SocketAddr) -> Url {
     Url::parse(&format!("http://{address}/mcp")).expect("an address and a path make a URL")
 }
 
-fn find(file: &Path, name: &str) -> Result<Bridge, Refused> {
+/// The bridge of `file` that is called `name`, or its gateway.
+fn find(file: &Path, name: &str) -> Result<Target, Refused> {
     // What this shell lacks the daemon may have.
     let loaded = Config::load_by_reference(file, &Environment::of_process());
     let config = loaded.map_err(|problems| (problems.to_string(), status::CONFIG))?;
     if let Some(remote) = config.remotes.iter().find(|remote| remote.is_called(name)) {
         let message = format!(
-            "`{name}` is a remote server: give its URL, {}, and its key with --key, or ask the gateway by its URL",
+            "`{name}` is a remote server: give its URL, {}, and its key with --key, or ask the `gateway`",
             remote.url
         );
         return Err((message, status::USAGE));
     }
-    let names: Vec<String> = config
+    let mut names: Vec<String> = config
         .bridges
         .iter()
         .flat_map(|bridge| [&bridge.name].into_iter().chain(&bridge.aliases))
         .cloned()
         .collect();
     let mut bridges = config.bridges.into_iter();
-    bridges
-        .find(|bridge| bridge.is_called(name))
-        .ok_or_else(|| {
-            let cure = match nearest(name, names.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("it has {}", names.join(", ")),
-            };
-            let message = format!("{} has no bridge `{name}`; {cure}", file.display());
-            (message, status::USAGE)
-        })
+    if let Some(bridge) = bridges.find(|bridge| bridge.is_called(name)) {
+        return Target::of_bridge(bridge, file);
+    }
+    if let Some(gateway) = config.gateway {
+        if name == GATEWAY {
+            let virtual_keys = gateway.virtual_keys.iter().map(|key| &key.key);
+            let keys = gateway.master_key.iter().chain(virtual_keys);
+            let keys: Vec<Secret> = keys.cloned().collect();
+            return Target::at("the gateway", gateway.listen, &keys, file);
+        }
+        names.push(GATEWAY.to_owned());
+    }
+    let cure = match nearest(name, names.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("it has {}", names.join(", ")),
+    };
+    let message = format!("{} has no bridge `{name}`; {cure}", file.display());
+    Err((message, status::USAGE))
 }
 
 /// The one of `names` that `name` may have been meant to be.
@@ -169,7 +186,7 @@ pub(super) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Command, Listen};
+    use crate::config::Command;
 
     #[test]
     fn the_path_of_a_url_chooses_the_transport() {

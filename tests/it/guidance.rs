@@ -1,9 +1,10 @@
-//! What an operator is told who asked in a way that can't be answered: which file, which daemon, which order, which path.
+//! What an operator is told who asked in a way that can't be answered: which file, which order,
+//! which path, which target.
 
 use std::path::Path;
 
 use crate::cli::{assert_fails, output, program};
-use crate::harness::{Daemon, Request, http::exchange};
+use crate::harness::{Daemon, Request, http::exchange, until};
 
 #[tokio::test]
 async fn where_no_file_is_both_places_are_named() {
@@ -60,5 +61,59 @@ async fn the_admin_listener_says_what_there_is() {
         let response = exchange(daemon.admin(), Request::get(path)).await;
         assert_eq!(response.status(), 404, "{path}");
         assert!(response.text().contains(part), "{}", response.text());
+    }
+}
+
+#[tokio::test]
+async fn the_gateway_is_asked_and_never_restarted() {
+    let daemon = Daemon::start(
+        "bridges:\n  one: { port: 0, demo: true }\ngateway: { port: 0, master_key: sk-1 }\n",
+    )
+    .await;
+    daemon.until_ready("one").await;
+    let port = daemon.gateway().port();
+    let client = daemon.path("client.yaml");
+    let text = format!(
+        "bridges:\n  one: {{ port: 1, demo: true }}\ngateway: {{ port: {port}, master_key: sk-1 }}\n"
+    );
+    std::fs::write(&client, text).unwrap();
+    let client = client.to_str().unwrap();
+    let call = [
+        "call",
+        "-c",
+        client,
+        "gateway",
+        "one-add",
+        r#"{"a":1,"b":2}"#,
+    ];
+    let ran = until("the tools behind the gateway", async || {
+        let ran = output(program(&call)).await;
+        (ran.code == Some(0)).then_some(ran)
+    })
+    .await;
+    assert_eq!(ran.out, "{\"sum\":3}\n", "{ran:?}");
+    let ran = output(program(&["tools", "-c", client, "gateway"])).await;
+    assert!(ran.out.contains("one-add"), "{ran:?}");
+    let ran = output(program(&["tools", "-c", client, "gatway"])).await;
+    assert_fails(&ran, 64, "did you mean `gateway`?");
+
+    let file = daemon.path("bridges.yaml");
+    let mut restart = program(&["restart", "gateway", "--config", file.to_str().unwrap()]);
+    restart.env("RUNTIME_DIRECTORY", daemon.dir());
+    let ran = output(restart).await;
+    assert_fails(&ran, 64, "`mcp-bridged reload` applies its changed section");
+}
+
+#[tokio::test]
+async fn one_step_of_a_probe_is_one_step() {
+    let daemon = Daemon::start("bridges:\n  one: { port: 0, demo: true }\n").await;
+    for (path, code, verdict) in [
+        ("live", 0, "PASS: 1 step\n"),
+        ("nope/live", 1, "FAIL: 1 of 1 steps\n"),
+    ] {
+        let url = format!("http://{}/{path}", daemon.bridge("one"));
+        let ran = output(program(&["probe", &url])).await;
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.out.ends_with(verdict), "{ran:?}");
     }
 }

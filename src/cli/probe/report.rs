@@ -122,6 +122,7 @@ impl Report {
     pub(super) fn end(mut self) -> ExitCode {
         let count = self.steps.len();
         let verdict = match self.failed {
+            0 if count == 1 => "PASS: 1 step".to_owned(),
             0 => format!("PASS: {count} steps"),
             failed => format!("FAIL: {failed} of {count} steps"),
         };

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::process::{Child, Command};
 
 use crate::harness::http::exchange;
-use crate::harness::{Request, Sse, fake, proc, until, within};
+use crate::harness::{Request, Sse, fake, proc, skipped, until, within};
 
 /// A daemon that is process 1 of a namespace.
 struct Container {
@@ -22,10 +22,7 @@ struct Container {
 /// `None` where only root may make a namespace, and we aren't.
 async fn container(flags: &[&str]) -> Option<Container> {
     if !Uid::effective().is_root() {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("skipped: only root can make a PID namespace");
-        }
+        skipped("only root can make a PID namespace");
         return None;
     }
     let dir = tempfile::tempdir().unwrap();

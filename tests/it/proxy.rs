@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::harness::http::exchange;
 use crate::harness::sse::{Events, Frame, initialize_params};
-use crate::harness::{Behind, Connection, Request, Sse, Streamable, fake, until, within};
+use crate::harness::{Behind, Connection, Request, Sse, Streamable, fake, skipped, until, within};
 
 /// More than the keep-alive interval of 15 s, and the shortest that a stream may be told to survive by it.
 const IDLE: Duration = Duration::from_secs(16);
@@ -31,10 +31,7 @@ fn nginx() -> Option<PathBuf> {
         .map(PathBuf::from)
         .find(|it| it.exists());
     if found.is_none() {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("skipped: nginx is not installed");
-        }
+        skipped("nginx is not installed");
     }
     found
 }

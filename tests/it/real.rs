@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::Daemon;
+use crate::harness::{Daemon, skipped};
 
 mod aggregate;
 mod clients;
@@ -57,19 +57,16 @@ struct Served {
 
 /// The installed programs, if each of `needed` (a path in their folder) is there; else says what is missing.
 fn installed(needed: &[&str]) -> Option<Installed> {
-    let skip = |reason: String| {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("skipped: {reason}");
-        }
+    let skip = |reason: &str| {
+        skipped(reason);
         None
     };
     let Some(dir) = std::env::var_os("MCP_TEST_SERVERS") else {
-        return skip("MCP_TEST_SERVERS is not set; tests/run does that".to_owned());
+        return skip("MCP_TEST_SERVERS is not set, as tests/run without --no-real does");
     };
     let dir = PathBuf::from(dir);
     match needed.iter().find(|program| !dir.join(program).exists()) {
-        Some(missing) => skip(format!("{missing} is not installed")),
+        Some(missing) => skip(&format!("{missing} is not installed")),
         None => Some(Installed { dir }),
     }
 }

@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::harness::skipped;
+
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
@@ -38,10 +40,7 @@ fn addresses(checked: &Value) -> BTreeSet<String> {
 /// Runs `systemd-analyze` over the units, with the program where it is; `None` where there is no systemd.
 fn analyze(args: &[&str], units: &[&str]) -> Option<Output> {
     if !Path::new("/usr/bin/systemd-analyze").exists() {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("skipped: systemd-analyze is not installed");
-        }
+        skipped("systemd-analyze is not installed");
         return None;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::harness::http::exchange;
 use crate::harness::{
-    Connection, Daemon, Fake, GLANCE, Launch, Request, Sse, fake, proc, until, within,
+    Connection, Daemon, Fake, GLANCE, Launch, Request, Sse, fake, proc, skipped, until, within,
 };
 
 /// What a service manager would hold.
@@ -154,10 +154,7 @@ async fn a_socket_elsewhere_than_the_file_says_ends_the_start() {
 async fn systemd_hands_over_its_socket() {
     let activate = Path::new("/usr/bin/systemd-socket-activate");
     if !activate.exists() {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("skipped: {} is not there", activate.display());
-        }
+        skipped(&format!("{} is not there", activate.display()));
         return;
     }
     let dir = tempfile::tempdir().unwrap();

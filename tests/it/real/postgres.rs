@@ -12,7 +12,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{PYTHON, has_no_stranger, installed, is_undisturbed, names, text};
-use crate::harness::until;
+use crate::harness::{skipped, until};
 
 pub(super) const SERVER: &str = "postgres/bin/postgres-mcp";
 
@@ -94,10 +94,7 @@ impl Postgres {
     /// Starts a server; says so and returns `None` if there is none to start.
     pub(super) async fn start() -> Option<Self> {
         let Some(bin) = programs() else {
-            #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-            {
-                eprintln!("skipped: no PostgreSQL server is installed");
-            }
+            skipped("no PostgreSQL server is installed");
             return None;
         };
         // its user must be able to reach the directory, whatever TMPDIR says

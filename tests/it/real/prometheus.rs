@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use crate::dashboard::{alerts, eventful, panels};
-use crate::harness::{Daemon, Request, http, until};
+use crate::harness::{Daemon, Request, http, skipped, until};
 
 /// Prometheus, until dropped.
 #[derive(Debug)]
@@ -23,10 +23,7 @@ fn is_installed() -> bool {
     };
     let installed = has("prometheus") && has("promtool");
     if !installed {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("skipped: prometheus is not installed");
-        }
+        skipped("prometheus is not installed");
     }
     installed
 }

@@ -11,7 +11,7 @@
 //! | `release` | `key`, `n` | lets one `hold` of that key go on, or n; also before it arrives |
 //! | `sleep` | `ms` | answers later |
 //! | `crash` | `code` or `signal`, `stderr`, `partial`, `answer` | ends the process: after writing `stderr`, after half a line, after the answer |
-//! | `emit` | `lines`, `end`, `hex`, `after`, `answer` | writes each of `lines` + `end` (default `\n`), then the bytes `hex`, then answers (unless `answer: false`), then writes `after`. `$ID` and `$TOKEN` in a line are replaced by the request's raw id and progress token |
+//! | `emit` | `pieces`, `file`, `lines`, `end`, `hex`, `after`, `answer` | writes the first of `pieces`, journals `piece` with the bytes `written` so far, and the second + `end` when `file` exists, with nothing in between; writes each of `lines` + `end` (default `\n`), then the bytes `hex`, then answers (unless `answer: false`), then writes `after`. `$ID` and `$TOKEN` in a line are replaced by the request's raw id and progress token |
 //! | `oversize` | `mib`, `id` | answers with a line of so many MiB whose id comes `first`, `last` or not at all (`none`) |
 //! | `big` | `bytes` | a valid answer with a text of that length |
 //! | `progress` | `n`, `token`, `after` | n progress notifications, for `token` if given, after the answer if `after` |

@@ -13,6 +13,8 @@ use crate::Flags;
 #[derive(Debug)]
 pub(crate) struct Output {
     turns: Turns,
+    /// Bytes that have gone to stdout.
+    written: AtomicU64,
     record: Option<Mutex<File>>,
     journal: Option<String>,
     survive: bool,
@@ -22,6 +24,7 @@ impl Output {
     pub(crate) fn new(flags: &Flags) -> Self {
         Self {
             turns: Turns::default(),
+            written: AtomicU64::new(0),
             record: flags.record.as_deref().map(|path| Mutex::new(append(path))),
             journal: flags.journal.clone(),
             survive: flags.ignore_eof,
@@ -30,10 +33,30 @@ impl Output {
 
     /// Writes `bytes` to stdout at once; others' bytes never come between them. Ends the process when nobody reads any more.
     pub(crate) fn raw(&self, bytes: &[u8]) {
+        let written = self.turns.take(|| self.write(bytes));
+        self.or_end(written);
+    }
+
+    /// Writes `first` and then `rest`; others' bytes don't come between them, however long `between` takes. It is told how many
+    /// bytes have gone to stdout in all.
+    pub(crate) fn in_pieces(&self, first: &[u8], between: impl FnOnce(u64), rest: &[u8]) {
         let written = self.turns.take(|| {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(bytes).and_then(|()| stdout.flush())
+            self.write(first)?;
+            between(self.written.load(Ordering::Relaxed));
+            self.write(rest)
         });
+        self.or_end(written);
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush())?;
+        let count = u64::try_from(bytes.len()).expect("a length fits");
+        self.written.fetch_add(count, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn or_end(&self, written: io::Result<()>) {
         if written.is_err() && !self.survive {
             self.journal(&serde_json::json!({"event": "broken-pipe"}));
             std::process::exit(1);

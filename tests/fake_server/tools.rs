@@ -323,6 +323,19 @@ fn emit(server: &Server, request: &Request, arguments: &Value) {
             server.output.raw(format!("{line}{end}").as_bytes());
         }
     };
+    if let [Some(first), Some(rest)] = [0, 1].map(|at| arguments["pieces"][at].as_str()) {
+        let [first, rest] = [first, rest].map(|piece| piece.replace("$ID", &request.id));
+        let file = arguments["file"].as_str().unwrap_or_default();
+        let between = |written| {
+            let piece = json!({"event": "piece", "written": written});
+            server.output.journal(&piece);
+            wait_for_file(file, || false);
+        };
+        let rest = format!("{rest}{end}");
+        server
+            .output
+            .in_pieces(first.as_bytes(), between, rest.as_bytes());
+    }
     write(&arguments["lines"]);
     if let Some(hex) = arguments["hex"].as_str() {
         let digits: Vec<_> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();

@@ -106,22 +106,22 @@ async fn a_line_in_pieces_is_waited_for() {
     let fake = ready("", &[]).await;
     let mut client = fake.sse().await;
     let mut other = fake.sse().await;
-    let id = client
-        .start(
-            "tools/call",
-            &json!({"name": "emit", "arguments": {
-        "lines": [r#"{"jsonrpc":"2.0","id":$ID,"result":"#], "end": "", "answer": false}}),
-        )
-        .await;
-    fake.recorded("emit").await;
+    let pieces = [r#"{"jsonrpc":"2.0","id":$ID,"result":"#, r#"{"ok":true}}"#];
+    let file = fake.path("go");
+    let arguments = json!({"pieces": pieces, "file": file.to_str(), "answer": false});
+    let call = json!({"name": "emit", "arguments": arguments});
+    let id = client.start("tools/call", &call).await;
+    let written = fake.journaled("piece", 1).await["written"].clone();
+    until("half a line at the bridge", async || {
+        let read = metric(&fake, "fake", "mcp_bridged_stdout_bytes_total").await;
+        (written == read).then_some(())
+    })
+    .await;
     // a ping of its own is answered meanwhile, by the bridge
     other.request("ping", &json!({})).await;
-    let rest = json!({"lines": [r#"{"ok":true}}"#]});
-    let second = other
-        .start("tools/call", &json!({"name": "emit", "arguments": rest}))
-        .await;
+    assert_eq!(client.seen(), Vec::<Value>::new());
+    std::fs::write(file, "").unwrap();
     assert_eq!(client.answer(id).await["result"]["ok"], true);
-    other.answer(second).await;
 }
 
 #[tokio::test]

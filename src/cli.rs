@@ -8,6 +8,7 @@ mod clock;
 pub mod demo_server;
 mod docs;
 mod export;
+mod file;
 mod import;
 mod logs;
 mod output;
@@ -33,6 +34,7 @@ use crate::config::parse_duration;
 use crate::telemetry::LogFormat;
 use admin::AdminArguments;
 use export::{ClientProgram, ExportTransport};
+use file::ConfigArgument;
 use target::TargetArguments;
 
 /// The exit statuses of sysexits.h that scripts and unit files rely on.
@@ -182,54 +184,6 @@ enum Command {
     },
     /// Be a small MCP server on stdin and stdout, to have something to serve
     DemoServer,
-}
-
-#[derive(Debug, Clone, Args)]
-struct ConfigArgument {
-    /// The configuration [default: ./bridges.yaml, else /etc/mcp-bridged/bridges.yaml]
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl ConfigArgument {
-    /// Whether nobody named a file.
-    fn is_default(&self) -> bool {
-        self.config.is_none()
-    }
-
-    /// Where the file is, or would be.
-    fn path(self) -> PathBuf {
-        let [local, installed] = PLACES.map(PathBuf::from);
-        self.config
-            .unwrap_or(if !local.exists() && installed.exists() {
-                installed
-            } else {
-                local
-            })
-    }
-
-    /// The same for who reads it.
-    ///
-    /// # Errors
-    /// Nobody named a file, and none is where it is looked for: in words.
-    fn found(self) -> Result<PathBuf, String> {
-        let is_default = self.is_default();
-        let path = self.path();
-        match is_default && !path.exists() {
-            true => Err(no_file()),
-            false => Ok(path),
-        }
-    }
-}
-
-/// Where the configuration is when nobody says.
-const PLACES: [&str; 2] = ["bridges.yaml", "/etc/mcp-bridged/bridges.yaml"];
-
-fn no_file() -> String {
-    let [local, installed] = PLACES;
-    format!(
-        "there is neither ./{local} nor {installed}; name the configuration with `--config FILE`"
-    )
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ use clap::Args;
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
+use super::file::no_file;
 use super::target::KEY_VARIABLE;
 use super::{ConfigArgument, output, status};
 use crate::config::{Config, Environment, Secret, admin_sockets};
@@ -58,7 +59,7 @@ pub(super) enum AdminError {
         other: Option<PathBuf>,
     },
     /// Nobody has said which daemon, and none runs here, or several do.
-    #[error("{}, and not one daemon runs here without it", super::no_file())]
+    #[error("{}, and not one daemon runs here without it", no_file())]
     NoFile,
     /// Nobody answers where one should.
     #[error("no daemon answers at {0}; start it with `mcp-bridged serve`, or correct --admin")]

@@ -59,7 +59,7 @@ pub(super) enum AdminError {
         other: Option<PathBuf>,
     },
     /// Nobody has said which daemon, and none runs here, or several do.
-    #[error("{}, and not one daemon runs here without it", no_file())]
+    #[error("{}, or its daemon with --admin", no_file())]
     NoFile,
     /// Nobody answers where one should.
     #[error("no daemon answers at {0}; start it with `mcp-bridged serve`, or correct --admin")]

@@ -62,7 +62,7 @@ fn installed(needed: &[&str]) -> Option<Installed> {
         None
     };
     let Some(dir) = std::env::var_os("MCP_TEST_SERVERS") else {
-        return skip("MCP_TEST_SERVERS is not set, as tests/run without --no-real does");
+        return skip("MCP_TEST_SERVERS is not set; tests/run sets it");
     };
     let dir = PathBuf::from(dir);
     match needed.iter().find(|program| !dir.join(program).exists()) {

@@ -226,7 +226,7 @@ impl Supervisor {
             let running = supervisor.build(settings, |supervisor, endpoint, metrics| {
                 supervisor.ports.open(
                     listener,
-                    endpoint.router(),
+                    Arc::new(endpoint.clone()),
                     Some(metrics),
                     endpoint.bridge().name(),
                 )
@@ -234,12 +234,12 @@ impl Supervisor {
             supervisor.bridges.push(running);
         }
         if let Some(listener) = admin {
-            let router = supervisor.admin_router();
+            let router = Arc::new(supervisor.admin_router());
             supervisor.admin = Some(supervisor.ports.open(listener, router, None, "admin"));
         }
         if let (Some(listener), Some(settings)) = (gateway, supervisor.config.gateway.clone()) {
             let gateway = supervisor.start_gateway(settings);
-            let router = gateway.router();
+            let router = Arc::new(gateway.router());
             let port = supervisor.ports.open(listener, router, None, "gateway");
             supervisor.gateway = Some(Front { gateway, port });
         }

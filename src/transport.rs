@@ -1,6 +1,6 @@
 //! The HTTP side of a bridge: one listener, both transports, probes and metrics.
 //!
-//! [`Endpoint`] is what a bridge serves; its [`Endpoint::router`] goes to [`listener::serve`]. Each handler asks the
+//! [`Endpoint`] is what a bridge serves; [`listener::serve`] asks it. Each handler asks the
 //! [`guard`] first, then hands the request to its transport: `legacy_sse` and `streamable` differ in how long a
 //! session lives, where answers go and what a vanished client means. Errors of a request are [`Reject`]s until the last
 //! step, where they are counted and become responses. The data path has no layers, spans or look-ups beyond this.
@@ -34,13 +34,11 @@ mod whole;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -49,6 +47,8 @@ pub use connections::{Connections, Permit};
 pub use front::Front;
 pub use guard::Guard;
 pub use reject::Reject;
+
+use listener::{Answer, Answering};
 
 use crate::bridge::Bridge;
 use crate::config;
@@ -105,21 +105,86 @@ impl Endpoint {
         self.0.front.end_sessions();
     }
 
-    /// Its routes: both transports, catalogue, probes, metrics; everything else is a 404 in JSON.
-    pub fn router(&self) -> Router {
-        Router::new()
-            .route("/mcp", any(mcp))
-            .route("/mcp/", any(mcp))
-            .route("/sse", any(sse))
-            .route(Front::MESSAGES, any(messages))
-            .route("/", any(root))
-            .route("/mcp/tools", any(tools))
-            .route("/health", any(health))
-            .route("/ready", any(ready))
-            .route("/live", any(live))
-            .route("/metrics", any(metrics))
-            .fallback(unknown)
-            .with_state(self.clone())
+    /// Both transports, catalogue, probes, metrics; everything else is a 404 in JSON. By hand, because a router costs as
+    /// much as all the rest that is done for a small message.
+    async fn route(self, request: Request) -> Response {
+        match request.uri().path() {
+            "/mcp" | "/mcp/" => self.mcp(request).await,
+            Front::MESSAGES => self.messages(request).await,
+            "/sse" => self.sse(&request),
+            "/" => self.root(&request),
+            "/mcp/tools" => self.tools(request).await,
+            "/health" => self.probe(&request, health::health),
+            "/ready" => self.probe(&request, health::ready),
+            "/live" => self.probe(&request, |_| health::live()),
+            "/metrics" => self.metrics(&request),
+            _ => self.unknown(&request),
+        }
+    }
+
+    async fn mcp(&self, request: Request) -> Response {
+        let outcome = match self.admit(&request, Front::MCP_METHODS, true) {
+            Ok(settings) => self.0.front.mcp(request, settings.limits.max_body).await,
+            Err(reject) => Err(reject),
+        };
+        self.finish(outcome)
+    }
+
+    async fn messages(&self, request: Request) -> Response {
+        let outcome = match self.admit(&request, "POST", true) {
+            Ok(settings) => {
+                let max_body = settings.limits.max_body;
+                self.0.front.messages(request, max_body).await
+            }
+            Err(reject) => Err(reject),
+        };
+        self.finish(outcome)
+    }
+
+    fn sse(&self, request: &Request) -> Response {
+        let outcome = self.admit(request, "GET", true).and_then(|settings| {
+            let public_url = settings.public_url.as_deref();
+            self.0.front.sse(request.headers(), public_url)
+        });
+        self.finish(outcome)
+    }
+
+    /// A bare URL is an SSE target for those who ask for events by name.
+    fn root(&self, request: &Request) -> Response {
+        if request.method() == Method::GET && !media::names_event_stream(request.headers()) {
+            return self.unknown(request);
+        }
+        self.sse(request)
+    }
+
+    async fn tools(&self, request: Request) -> Response {
+        match self.admit(&request, READ, true) {
+            Ok(_) => catalogue::serve(self.bridge(), request.headers()).await,
+            Err(reject) => self.finish(Err(reject)),
+        }
+    }
+
+    fn probe(&self, request: &Request, answer: impl FnOnce(&Bridge) -> Response) -> Response {
+        let admitted = self.admit(request, READ, false);
+        self.finish(admitted.map(|_| answer(self.bridge())))
+    }
+
+    fn metrics(&self, request: &Request) -> Response {
+        let admitted = self.admit(request, READ, true);
+        self.finish(admitted.map(|_| {
+            let text = self.0.metrics.render_bridge(self.bridge().name());
+            let mut response = Response::new(Body::from(text));
+            let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }))
+    }
+
+    /// Also for `/.well-known/*`: clients look there for an authorization server and must learn that there is none.
+    fn unknown(&self, request: &Request) -> Response {
+        let settings = self.bridge().settings();
+        let outcome = Guard::of(&settings).place(request.headers());
+        self.finish(outcome.and(Err(Reject::NotFound)))
     }
 
     /// The bridge's settings, once the request passed: its place, its method, its key.
@@ -143,101 +208,11 @@ impl Endpoint {
     }
 }
 
+impl Answer for Endpoint {
+    fn answer(&self, request: Request) -> Answering {
+        Box::pin(self.clone().route(request))
+    }
+}
+
 /// Methods of what can only be read.
 const READ: &str = "GET, HEAD";
-
-async fn mcp(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    let outcome = match endpoint.admit(&request, Front::MCP_METHODS, true) {
-        Ok(settings) => {
-            endpoint
-                .0
-                .front
-                .mcp(request, settings.limits.max_body)
-                .await
-        }
-        Err(reject) => Err(reject),
-    };
-    endpoint.finish(outcome)
-}
-
-async fn sse(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    let outcome = endpoint.admit(&request, "GET", true).and_then(|settings| {
-        endpoint
-            .0
-            .front
-            .sse(request.headers(), settings.public_url.as_deref())
-    });
-    endpoint.finish(outcome)
-}
-
-async fn messages(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    let outcome = match endpoint.admit(&request, "POST", true) {
-        Ok(settings) => {
-            endpoint
-                .0
-                .front
-                .messages(request, settings.limits.max_body)
-                .await
-        }
-        Err(reject) => Err(reject),
-    };
-    endpoint.finish(outcome)
-}
-
-/// A bare URL is an SSE target for those who ask for events by name.
-async fn root(state: State<Endpoint>, request: Request) -> Response {
-    if request.method() == Method::GET && !media::names_event_stream(request.headers()) {
-        return unknown(state, request).await;
-    }
-    sse(state, request).await
-}
-
-async fn tools(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    match endpoint.admit(&request, READ, true) {
-        Ok(_) => catalogue::serve(endpoint.bridge(), request.headers()).await,
-        Err(reject) => endpoint.finish(Err(reject)),
-    }
-}
-
-async fn health(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    endpoint.finish(
-        endpoint
-            .admit(&request, READ, false)
-            .map(|_| health::health(endpoint.bridge())),
-    )
-}
-
-async fn ready(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    endpoint.finish(
-        endpoint
-            .admit(&request, READ, false)
-            .map(|_| health::ready(endpoint.bridge())),
-    )
-}
-
-async fn live(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    endpoint.finish(
-        endpoint
-            .admit(&request, READ, false)
-            .map(|_| health::live()),
-    )
-}
-
-async fn metrics(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    endpoint.finish(endpoint.admit(&request, READ, true).map(|_| {
-        let text = endpoint.0.metrics.render_bridge(endpoint.bridge().name());
-        let mut response = Response::new(Body::from(text));
-        response.headers_mut().insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static(metrics::CONTENT_TYPE),
-        );
-        response
-    }))
-}
-
-/// Also for `/.well-known/*`: clients look there for an authorization server and must learn that there is none.
-async fn unknown(State(endpoint): State<Endpoint>, request: Request) -> Response {
-    let settings = endpoint.bridge().settings();
-    let outcome = Guard::of(&settings).place(request.headers());
-    endpoint.finish(outcome.and(Err(Reject::NotFound)))
-}

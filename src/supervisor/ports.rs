@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +15,7 @@ use super::sockets::Sockets;
 use crate::config::Listen;
 use crate::metrics::BridgeMetrics;
 use crate::transport::Connections;
-use crate::transport::listener::{self, Options, Timeouts};
+use crate::transport::listener::{self, Answer, Options, Timeouts};
 
 /// A port that could not be had at a reload is tried again after this.
 const RETRY: Duration = Duration::from_secs(5);
@@ -153,7 +152,7 @@ impl Ports {
     pub(super) fn open(
         &self,
         listener: TcpListener,
-        router: Router,
+        answer: Arc<dyn Answer>,
         metrics: Option<Arc<BridgeMetrics>>,
         name: &str,
     ) -> Port {
@@ -170,7 +169,7 @@ impl Ports {
             kill: self.kill.clone(),
             timeouts: Timeouts::default(),
         };
-        self.tasks.spawn(listener::serve(listener, router, options));
+        self.tasks.spawn(listener::serve(listener, answer, options));
         Port::Open { address, stop }
     }
 

@@ -146,7 +146,9 @@ impl Supervisor {
             return Port::Closed;
         };
         match self.ports.bind("gateway", &settings.listen) {
-            Ok(listener) => self.ports.open(listener, gateway.router(), None, "gateway"),
+            Ok(listener) => self
+                .ports
+                .open(listener, Arc::new(gateway.router()), None, "gateway"),
             Err(error) => {
                 warn!("{error}; trying again");
                 failed()
@@ -202,8 +204,12 @@ impl Supervisor {
         match self.ports.bind(name, &running.settings.listen) {
             Ok(listener) => {
                 let metrics = running.bridge.metrics().clone();
-                self.ports
-                    .open(listener, running.endpoint.router(), Some(metrics), name)
+                self.ports.open(
+                    listener,
+                    Arc::new(running.endpoint.clone()),
+                    Some(metrics),
+                    name,
+                )
             }
             Err(error) => {
                 warn!(bridge = name, "{error}; trying again");
@@ -241,9 +247,10 @@ impl Supervisor {
             .filter(|_| self.admin.as_ref().is_some_and(|port| port.is_due(now)));
         if let Some(settings) = admin {
             self.admin = Some(match self.ports.bind("admin", &settings.listen) {
-                Ok(listener) => self
-                    .ports
-                    .open(listener, self.admin_router(), None, "admin"),
+                Ok(listener) => {
+                    self.ports
+                        .open(listener, Arc::new(self.admin_router()), None, "admin")
+                }
                 Err(error) => {
                     warn!("{error}; trying again");
                     failed()

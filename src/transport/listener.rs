@@ -5,6 +5,7 @@
 //! in flight go on; streams end when their sessions do. `kill` ends every connection at once.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -48,6 +49,22 @@ const PAUSE: Duration = Duration::from_millis(100);
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n\
     Content-Type: application/json\r\nContent-Length: 94\r\n\r\n\
     {\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-31004,\"message\":\"too many connections are open\"}}\n";
+
+/// What answers a listener's requests.
+pub trait Answer: Send + Sync + 'static {
+    /// The response to `request`, whatever it is.
+    fn answer(&self, request: Request<Body>) -> Answering;
+}
+
+/// A response on its way.
+pub type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+impl Answer for Router {
+    fn answer(&self, request: Request<Body>) -> Answering {
+        let response = TowerToHyperService::new(self.clone()).call(request);
+        Box::pin(async { response.await.unwrap_or_else(|never| match never {}) })
+    }
+}
 
 /// How a listener serves.
 #[derive(Debug, Clone)]
@@ -100,7 +117,7 @@ pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
 }
 
 /// Accepts until `options.stop` is cancelled; then the port is free. Connections go on as tasks.
-pub async fn serve(listener: TcpListener, router: Router, options: Options) {
+pub async fn serve(listener: TcpListener, answer: Arc<dyn Answer>, options: Options) {
     let mut builder = http1::Builder::new();
     // The socket has the time limits; hyper's would need a timer for every request.
     builder
@@ -120,7 +137,7 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options) {
             Ok((stream, peer)) => {
                 failing = false;
                 match options.connections.admit(peer.ip()) {
-                    Some(permit) => start(stream, permit, &builder, router.clone(), &options),
+                    Some(permit) => start(stream, permit, &builder, answer.clone(), &options),
                     None => refuse(&stream, &options),
                 }
             }
@@ -143,7 +160,7 @@ fn start(
     stream: TcpStream,
     permit: Permit,
     builder: &http1::Builder,
-    router: Router,
+    answer: Arc<dyn Answer>,
     options: &Options,
 ) {
     // Small messages must not wait for acknowledgements; without it everything works, only slower.
@@ -154,7 +171,7 @@ fn start(
         stream,
         permit,
         builder.clone(),
-        router,
+        answer,
         options.clone(),
     ));
 }
@@ -164,14 +181,14 @@ async fn converse(
     stream: TcpStream,
     permit: Permit,
     builder: http1::Builder,
-    router: Router,
+    answer: Arc<dyn Answer>,
     options: Options,
 ) {
     let _permit = permit;
     let progress = Arc::new(Progress::default());
     let mut connection = builder.serve_connection(
         TokioIo::new(Socket::new(stream, progress.clone(), options.timeouts)),
-        service(router, progress.clone()),
+        service(answer, progress.clone()),
     );
     let mut watch = Watch::new(progress.clone(), options.timeouts);
     let mut stopped = pin!(options.stop.cancelled());
@@ -209,21 +226,21 @@ async fn converse(
     }
 }
 
-/// The router, with the socket told what goes on. A long-lived stream is handed to the connection's task, which takes the
+/// What answers, with the socket told what goes on. A long-lived stream is handed to the connection's task, which takes the
 /// socket from hyper; not to an HTTP/1.0 client, which knows no chunks, nor while an earlier response is still on its way.
 fn service(
-    router: Router,
+    answer: Arc<dyn Answer>,
     progress: Arc<Progress>,
 ) -> impl hyper::service::HttpService<Incoming, ResBody = Served, Error = Infallible, Future: Send>
 {
-    let router = TowerToHyperService::new(router);
     service_fn(move |request: Request<Incoming>| {
         progress.begin();
         let chunks = request.version() == Version::HTTP_11;
         let has_body = !request.body().is_end_stream();
-        let (response, progress) = (router.call(request), progress.clone());
+        let response = answer.answer(request.map(Body::new));
+        let progress = progress.clone();
         async move {
-            let mut response = response.await?;
+            let mut response = response.await;
             if chunks
                 && progress.is_flushed()
                 && response.extensions_mut().remove::<LongLived>().is_some()

@@ -48,7 +48,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         options
             .tasks
-            .spawn(serve(listener, router, options.clone()));
+            .spawn(serve(listener, Arc::new(router), options.clone()));
         Server {
             address,
             options,

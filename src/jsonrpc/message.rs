@@ -125,9 +125,14 @@ impl Message {
 
     /// The method's name, decoded; empty for an answer.
     pub fn method(&self) -> Cow<'_, str> {
-        self.part(self.envelope.method)
-            .and_then(string_value)
-            .unwrap_or_default()
+        let Some(text) = self.part(self.envelope.method) else {
+            return Cow::Borrowed("");
+        };
+        if self.envelope.has_odd_method {
+            return string_value(text).unwrap_or_default();
+        }
+        let name = std::str::from_utf8(&text[1..text.len() - 1]);
+        Cow::Borrowed(name.expect("a message is UTF-8"))
     }
 
     /// The result of a successful answer, as text that shares this message's bytes.

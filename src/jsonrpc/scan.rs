@@ -135,6 +135,8 @@ pub struct Envelope {
     pub request_state: Option<Span>,
     /// A raw CR or LF stands between tokens.
     pub has_line_break: bool,
+    /// The method is spelled with escapes.
+    pub has_odd_method: bool,
 }
 
 /// Why a text is no JSON-RPC message.
@@ -210,10 +212,13 @@ pub fn scan(text: &[u8]) -> Result<Envelope, ScanError> {
         if slot.is_some() {
             fault.get_or_insert_with(|| twice("", &key));
         }
-        if key.as_ref() == b"params" {
-            envelope.params = Some(params(scanner, &mut envelope, &mut fault)?);
-        } else {
-            *slot = Some(scanner.value()?);
+        match key.as_ref() {
+            b"params" => envelope.params = Some(params(scanner, &mut envelope, &mut fault)?),
+            b"method" => {
+                envelope.method = Some(scanner.value()?);
+                envelope.has_odd_method = scanner.escaped;
+            }
+            _ => *slot = Some(scanner.value()?),
         }
         Ok(())
     })?;

@@ -60,12 +60,17 @@ pub(super) struct Stateless {
     streams: Streams,
     /// Requests under way.
     open: AtomicUsize,
+    /// Where nothing is kept.
+    nobody: Arc<Mailbox>,
 }
 
 impl Stateless {
     pub(super) fn new(backend: Arc<dyn Backend>) -> Arc<Stateless> {
+        let nobody = Mailbox::new(backend.budget());
+        nobody.close();
         Arc::new(Stateless {
             backend,
+            nobody,
             parking: Parking::default(),
             streams: Streams::default(),
             open: AtomicUsize::new(0),
@@ -158,10 +163,10 @@ impl Stateless {
             _ => era::client::request(message.clone()),
         };
         let visit = self.visit(headers, None, Purpose::Look);
-        let nobody = nobody(self);
+        let nobody = &self.nobody;
         self.backend
-            .visit(&nobody, headers, visit)?
-            .send(message, &nobody);
+            .visit(nobody, headers, visit)?
+            .send(message, nobody);
         Ok(response)
     }
 
@@ -310,7 +315,7 @@ impl Stateless {
         let waits = purpose == Purpose::Call && claims.declared.any();
         let bound = waits.then(|| Bound::of(message, visit.principal));
         let start = Start {
-            conversation: self.backend.visit(&nobody(self), headers, visit)?,
+            conversation: self.backend.visit(&self.nobody, headers, visit)?,
             mode,
             named: Named::of(message),
             bound,
@@ -348,7 +353,7 @@ impl Stateless {
         let _place = self.place(message)?;
         let id = message.id().unwrap_or(b"null");
         let visit = self.visit(headers, None, Purpose::Meet);
-        let conversation = self.backend.visit(&nobody(self), headers, visit)?;
+        let conversation = self.backend.visit(&self.nobody, headers, visit)?;
         let address = Mailbox::new(self.backend.budget());
         conversation.send(hello(b"{}", None), &address);
         let answer = address.reader().next().await;
@@ -391,13 +396,6 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Where nothing is kept.
-fn nobody(host: &Stateless) -> Arc<Mailbox> {
-    let nobody = Mailbox::new(host.backend.budget());
-    nobody.close();
-    nobody
 }
 
 /// The `initialize` that is said on a client's behalf.

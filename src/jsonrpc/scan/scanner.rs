@@ -10,6 +10,8 @@ pub(super) struct Scanner<'a> {
     pub(super) at: usize,
     /// A raw CR or LF stood between tokens.
     pub(super) line_break: bool,
+    /// The last string had a backslash.
+    pub(super) escaped: bool,
     depth: u32,
 }
 
@@ -27,6 +29,7 @@ impl<'a> Scanner<'a> {
             text,
             at: 0,
             line_break: false,
+            escaped: false,
             depth: 0,
         })
     }
@@ -136,7 +139,7 @@ impl<'a> Scanner<'a> {
         let span = self.string()?;
         let quoted = span.of(self.text);
         let inner = &quoted[1..quoted.len() - 1];
-        let key = if memchr::memchr(b'\\', inner).is_none() {
+        let key = if !self.escaped {
             Cow::Borrowed(inner)
         } else {
             // A key with a lone surrogate spells nothing that we look for: its raw text will do.
@@ -225,6 +228,7 @@ impl<'a> Scanner<'a> {
         }
         let start = self.at;
         self.at += 1;
+        self.escaped = false;
         loop {
             self.plain_run();
             match self.peek() {
@@ -233,6 +237,7 @@ impl<'a> Scanner<'a> {
                     return Ok(Span::new(start, self.at));
                 }
                 Some(b'\\') => {
+                    self.escaped = true;
                     self.at += 1;
                     match self.peek() {
                         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {

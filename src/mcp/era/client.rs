@@ -5,8 +5,10 @@
 //! server with a handshake says nothing of that. All other bytes stay as they were.
 
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
+use memchr::memmem::Finder;
 
 use super::{MODERN, key};
 use crate::jsonrpc::{
@@ -85,6 +87,14 @@ impl Freshness {
             Freshness::Stale => &ALL,
         }
     }
+
+    /// All of them, as text.
+    fn text(self) -> &'static str {
+        match self {
+            Freshness::None => r#""resultType":"complete""#,
+            Freshness::Stale => r#""resultType":"complete","ttlMs":0,"cacheScope":"private""#,
+        }
+    }
 }
 
 /// An answer on its way to a modern client.
@@ -115,11 +125,9 @@ impl Answer {
     pub fn translated(body: Body, freshness: Freshness) -> Answer {
         if let Some(Outcome::Result(at)) = outcome_of(&body)
             && !mentions(&body, freshness)
+            && let Some(body) = insert(&body, at, freshness.text())
         {
-            let gained: Vec<&str> = freshness.members().iter().map(|(_, text)| *text).collect();
-            if let Some(body) = insert(&body, at, &gained.join(",")) {
-                return Answer { body, error: None };
-            }
+            return Answer { body, error: None };
         }
         translated_whole(body.into_bytes(), freshness)
     }
@@ -196,11 +204,10 @@ fn outcome_of(body: &Body) -> Option<Outcome> {
 
 /// Whether a name that the result is to gain stands anywhere in it, perhaps where it means what it does there.
 fn mentions(body: &Body, freshness: Freshness) -> bool {
-    let names = freshness.members();
-    let finders = names
-        .iter()
-        .map(|(name, _)| memchr::memmem::Finder::new(name.as_bytes()));
-    finders.into_iter().any(|finder| {
+    static FINDERS: LazyLock<[Finder<'static>; 3]> =
+        LazyLock::new(|| ["resultType", "ttlMs", "cacheScope"].map(Finder::new));
+    let finders = &FINDERS[..freshness.members().len()];
+    finders.iter().any(|finder| {
         body.pieces()
             .iter()
             .any(|piece| finder.find(piece).is_some())

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use super::claims::{Claims, status};
 use super::parking::{Ask, Bound, Ongoing};
-use super::{Open, Stateless, hello, named, nobody, set_level};
+use super::{Open, Stateless, hello, named, set_level};
 use crate::bridge::{Delivery, DeliveryKind, Mailbox, Refusal};
 use crate::jsonrpc::{Body, ErrorObject, Message, RequestId, code};
 use crate::mcp::ClientCapabilities;
@@ -207,7 +207,7 @@ impl Exchange {
     /// Whatever is answered.
     fn say(&self, message: Message) {
         if let Some(ongoing) = &self.ongoing {
-            ongoing.conversation.send(message, &nobody(&self.host));
+            ongoing.conversation.send(message, &self.host.nobody);
         }
     }
 

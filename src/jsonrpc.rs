@@ -15,7 +15,7 @@ pub use error::{ErrorObject, code};
 pub use id::RequestId;
 pub use message::{Body, Kind, Message};
 pub use scan::{
-    Envelope, MAX_DEPTH, MAX_ID, Outcome, ScanError, Span, array_elements, member, member_cuts,
-    members, outcome, retain_members, scan, string_value,
+    Envelope, MAX_DEPTH, MAX_ID, Outcome, ScanError, Span, array_elements, is_of_the_request,
+    member, member_cuts, members, outcome, retain_members, scan, string_value,
 };
 pub use splice::{Edit, one_line, single_line, splice};

@@ -17,6 +17,7 @@ mod tests;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::future::Future;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -149,7 +150,8 @@ enum Event {
     Stopped(Exit),
     Exited(Exit),
     StderrEnded,
-    Readable,
+    /// So many bytes of the server's output, or why there are none.
+    Read(io::Result<usize>),
     Writable,
     Timer,
 }
@@ -240,7 +242,7 @@ impl Actor {
                 Event::Stopped(exit) => self.stopped(exit),
                 Event::Exited(exit) => self.exited(exit),
                 Event::StderrEnded => self.end_if_all_is_read(),
-                Event::Readable => flooded = self.read() >= FLOOD,
+                Event::Read(read) => flooded = self.heard(read) >= FLOOD,
                 Event::Writable => {}
                 Event::Timer => self.tick(Instant::now()),
             }
@@ -264,7 +266,7 @@ impl Actor {
         }
     }
 
-    /// Waits for the next event; takes nothing out but what it returns.
+    /// Waits for the next event; takes nothing out but what it returns, and reads nothing else.
     async fn next_event(
         &mut self,
         commands: &mut mpsc::Receiver<Command>,
@@ -293,16 +295,18 @@ impl Actor {
                 () = sleep_until(wake) => Event::Timer,
             },
             Life::Up(up) => {
-                let (stdout, stdin, timer) = (&up.stdout, &up.stdin, &mut up.timer);
+                let (stdout, stdin, timer) = (&mut up.stdout, &up.stdin, &mut up.timer);
                 let gone = up.exit.is_some();
                 let stderr_ended = up.stderr.ended();
                 // A timer that fires early costs one more round; setting it anew for every line would cost more.
                 if wake < timer.deadline() || timer.is_elapsed() {
                     timer.as_mut().reset(wake);
                 }
-                let readable = async {
+                let mute = stdout.is_none();
+                let read = async {
                     match stdout {
-                        Some(stdout) => drop(stdout.readable().await),
+                        // Reading at once costs a system call less than waiting until there is something.
+                        Some(stdout) => up.lines.read(stdout).await,
                         None => std::future::pending().await,
                     }
                 };
@@ -315,10 +319,10 @@ impl Actor {
                 let stuck = !self.out.outbox.is_empty();
                 tokio::select! {
                     count = commands, if !deaf => commands_event(count),
-                    () = readable => Event::Readable,
+                    read = read => Event::Read(read),
                     () = writable, if stuck => Event::Writable,
                     exit = &mut up.exited, if !gone => Event::Exited(exit),
-                    () = stderr_ended, if gone && stdout.is_none() => Event::StderrEnded,
+                    () = stderr_ended, if gone && mute => Event::StderrEnded,
                     order = orders, if !abandoned => orders_event(&order),
                     () = timer => Event::Timer,
                 }

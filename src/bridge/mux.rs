@@ -12,6 +12,7 @@ mod client;
 mod doubt;
 mod ends;
 mod generations;
+mod in_flight;
 mod judge;
 mod modern;
 mod server;
@@ -37,6 +38,7 @@ use tracing::{Span, debug, debug_span};
 
 use changes::{Lists, Untold};
 use doubt::Doubt;
+use in_flight::InFlight;
 use modern::{Dialect, Modern};
 pub(crate) use subscriptions::{MAX_URI, Subscriptions};
 
@@ -212,7 +214,7 @@ struct Seat<A> {
     /// What a modern server is told of it.
     introduction: Option<Box<Introduction>>,
     level: Option<Level>,
-    in_flight: HashMap<RequestId, u64, foldhash::fast::RandomState>,
+    in_flight: InFlight,
     asks: BTreeMap<u64, Ask<A>>,
     /// What it was asked about its own calls, by the ids of both.
     questions: BTreeMap<u64, u64>,
@@ -283,7 +285,7 @@ impl<A: Clone> Mux<A> {
                 capabilities,
                 introduction: None,
                 level: None,
-                in_flight: HashMap::default(),
+                in_flight: InFlight::default(),
                 asks: BTreeMap::new(),
                 questions: BTreeMap::new(),
                 next_ask: part.asks_above + 1,
@@ -305,8 +307,8 @@ impl<A: Clone> Mux<A> {
             return;
         };
         let deadline = until.unwrap_or(now + self.settings.timing.request_timeout);
-        for k in seat.in_flight.values() {
-            if let Some(call) = self.calls.get_mut(k) {
+        for k in seat.in_flight.at_server() {
+            if let Some(call) = self.calls.get_mut(&k) {
                 call.deadline = deadline;
                 call.is_held = until.is_some();
             }

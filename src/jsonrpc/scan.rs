@@ -135,6 +135,8 @@ pub struct Envelope {
     pub request_state: Option<Span>,
     /// A raw CR or LF stands between tokens.
     pub has_line_break: bool,
+    /// `params._meta` has members besides the four that a request of the stateless revisions says of itself.
+    pub has_other_meta: bool,
     /// The method is spelled with escapes.
     pub has_odd_method: bool,
 }
@@ -373,6 +375,7 @@ fn meta(scanner: &mut Scanner<'_>, envelope: &mut Envelope, fault: &mut Fault) -
     }
     let start = scanner.at;
     scanner.object(|scanner, key| {
+        envelope.has_other_meta |= !is_of_the_request(&key);
         let slot = match key.as_ref() {
             b"progressToken" => &mut envelope.meta_progress_token,
             key if key.starts_with(PROTOCOL) => match &key[PROTOCOL.len()..] {
@@ -399,6 +402,15 @@ fn meta(scanner: &mut Scanner<'_>, envelope: &mut Envelope, fault: &mut Fault) -
         Ok(())
     })?;
     Ok(Span::new(start, scanner.at))
+}
+
+/// Whether `key` of `_meta` is what a request of the stateless revisions says of itself.
+pub fn is_of_the_request(key: &[u8]) -> bool {
+    let own = key.strip_prefix(PROTOCOL);
+    matches!(
+        own,
+        Some(b"protocolVersion" | b"clientInfo" | b"clientCapabilities" | b"logLevel")
+    )
 }
 
 fn is_id(text: &[u8]) -> bool {

@@ -24,45 +24,44 @@ const SHOWN_LOG: usize = 1024;
 const LONGEST_SECRET: usize = 4096;
 
 impl Actor {
-    /// Reads once, and handles the lines that are whole then. Returns how many bytes came.
-    pub(super) fn read(&mut self) -> usize {
-        let count = self.read_some(1);
+    /// Something was `read`, so many bytes: handles the lines that are whole now. Returns how many bytes came.
+    pub(super) fn heard(&mut self, read: io::Result<usize>) -> usize {
+        let count = self.handle_lines(read);
         self.end_if_all_is_read();
         count
     }
 
-    /// Reads so many times at most, until there is nothing to read. Returns how many bytes came.
-    pub(super) fn read_some(&mut self, times: usize) -> usize {
-        let mut sum = 0;
+    /// Reads so many times at most, until there is nothing to read.
+    pub(super) fn read_some(&mut self, times: usize) {
         for _ in 0..times {
             let Life::Up(up) = &mut self.life else { break };
             let Some(stdout) = &up.stdout else { break };
             match up.lines.try_read(stdout) {
-                Ok(0) => {
-                    up.stdout = None;
-                    up.exit_by.get_or_insert(Instant::now() + EXIT_AFTER_EOF);
-                }
-                Ok(count) => {
-                    sum += count;
-                    self.site.metrics.stdout_bytes.add(count as u64);
-                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => {
-                    warn!(bridge = self.settings.name, %error, "failed to read from server");
-                    up.stdout = None;
-                    up.exit_by.get_or_insert(Instant::now() + EXIT_AFTER_EOF);
-                }
-            }
-            let now = Instant::now();
-            loop {
-                let Life::Up(up) = &mut self.life else {
-                    return sum;
-                };
-                let Some(line) = up.lines.next() else { break };
-                self.line(line, now);
-            }
+                read => self.handle_lines(read),
+            };
         }
-        sum
+    }
+
+    fn handle_lines(&mut self, read: io::Result<usize>) -> usize {
+        let now = Instant::now();
+        let Life::Up(up) = &mut self.life else {
+            return 0;
+        };
+        if let Err(error) = &read {
+            warn!(bridge = self.settings.name, %error, "failed to read from server");
+        }
+        let count = read.unwrap_or(0);
+        if count == 0 {
+            up.stdout = None;
+            up.exit_by.get_or_insert(now + EXIT_AFTER_EOF);
+        }
+        self.site.metrics.stdout_bytes.add(count as u64);
+        while let Life::Up(up) = &mut self.life {
+            let Some(line) = up.lines.next() else { break };
+            self.line(line, now);
+        }
+        count
     }
 
     pub(super) fn line(&mut self, line: Line, now: Instant) {

@@ -225,7 +225,6 @@ impl<A: Clone> Mux<A> {
             .seats
             .get(&session)
             .and_then(|seat| seat.in_flight.get(id))
-            .copied()
         else {
             return self.metrics.dropped(Dropped::UnattributedNotification);
         };
@@ -292,9 +291,7 @@ impl<A: Clone> Mux<A> {
             code::INVALID_REQUEST,
             "the session ended before the answer came",
         );
-        let mut in_flight: Vec<u64> = seat.in_flight.into_values().collect();
-        in_flight.sort_unstable();
-        for k in in_flight {
+        for k in seat.in_flight.in_order() {
             let Some(call) = self.calls.remove(&k) else {
                 continue;
             };

@@ -44,7 +44,7 @@ impl<A: Clone> Mux<A> {
         if stateless && self.modern.is_none() && self.service != Service::Dedicated {
             return self.server_changed();
         }
-        if seat.in_flight.contains_key(id) {
+        if seat.in_flight.get(id).is_some() {
             return Verdict::invalid(
                 code::INVALID_REQUEST,
                 "a request with this id is in flight already",

@@ -1,7 +1,7 @@
 //! Another `_meta` in a message, without reading the rest of it again.
 
 use super::Message;
-use crate::jsonrpc::scan::{Envelope, Span};
+use crate::jsonrpc::scan::{Envelope, Span, is_of_the_request};
 use crate::jsonrpc::{Edit, members, splice};
 
 impl Message {
@@ -10,7 +10,8 @@ impl Message {
     #[must_use]
     pub fn with_meta(&self, meta: &[u8]) -> Option<Message> {
         let place = self.envelope.meta?;
-        let mut text = Vec::with_capacity(self.text.len());
+        let mut text =
+            Vec::with_capacity(self.text.len() - place.of(&self.text).len() + meta.len());
         splice(
             &mut text,
             &self.text,
@@ -28,7 +29,9 @@ impl Message {
         for span in envelope.inside_meta() {
             *span.1 = None;
         }
+        envelope.has_other_meta = false;
         for (key, value) in members(meta) {
+            envelope.has_other_meta |= !is_of_the_request(&key);
             let slots = envelope.inside_meta();
             for (name, slot) in slots {
                 // A token that is null is none.
@@ -112,6 +115,7 @@ mod tests {
         for meta in [
             "{}",
             r#"{"progressToken":"t"}"#,
+            r#"{"io.modelcontextprotocol/logLevel":"info"}"#,
             r#"{"a":1,"io.modelcontextprotocol/protocolVersion":null}"#,
         ] {
             let with = message.with_meta(meta.as_bytes()).unwrap();

@@ -38,6 +38,7 @@ fn parts(text: &str) -> Vec<(&'static str, String)> {
         input_responses,
         request_state,
         has_line_break: _,
+        has_other_meta: _,
         has_odd_method: _,
     } = envelope;
     [

@@ -12,7 +12,8 @@ use memchr::memmem::Finder;
 
 use super::{MODERN, key};
 use crate::jsonrpc::{
-    Body, Edit, Message, Outcome, Span, code, member, members, outcome, retain_members, splice,
+    Body, Edit, Message, Outcome, Span, code, is_of_the_request, member, members, outcome,
+    retain_members, splice,
 };
 use crate::mcp::{Version, hide_tasks};
 
@@ -25,13 +26,6 @@ const URL_ELICITATION_REQUIRED: i32 = -32042;
 /// What the revision keeps for itself (MCP 2026-07-28, Overview § Error Codes); a server with a handshake means
 /// something else by it.
 const RESERVED: RangeInclusive<i32> = -32099..=-32020;
-
-/// Whether `key` of `_meta` is the protocol's word about the request itself.
-fn is_of_the_request(name: &[u8]) -> bool {
-    [key::VERSION, key::CLIENT, key::CAPABILITIES, key::LEVEL]
-        .iter()
-        .any(|known| known.as_bytes() == name)
-}
 
 /// A modern `request` as a legacy server gets it.
 #[must_use]
@@ -46,8 +40,12 @@ pub fn request(request: Message) -> Message {
         return self::request(without);
     }
     let meta = request.part(envelope.meta).unwrap_or_default();
-    retain_members(meta, |name| !is_of_the_request(name))
-        .and_then(|kept| request.with_meta(&kept))
+    let kept = if envelope.has_other_meta {
+        retain_members(meta, |name| !is_of_the_request(name))
+    } else {
+        (meta.first() == Some(&b'{')).then(|| b"{}".to_vec())
+    };
+    kept.and_then(|kept| request.with_meta(&kept))
         .unwrap_or(request)
 }
 
@@ -218,7 +216,8 @@ fn mentions(body: &Body, freshness: Freshness) -> bool {
 /// in the middle of a piece that is to be kept whole.
 fn insert(body: &Body, at: usize, gained: &str) -> Option<Body> {
     let pieces = body.pieces();
-    let mut before = Vec::with_capacity(at + gained.len() + 8);
+    let small = body.len().min(at + HEAD);
+    let mut before = Vec::with_capacity(small + gained.len() + 8);
     let mut from = 0;
     for (n, piece) in pieces.iter().enumerate() {
         let end = from + piece.len();
@@ -233,19 +232,22 @@ fn insert(body: &Body, at: usize, gained: &str) -> Option<Body> {
         }
         before.extend_from_slice(&piece[..=inside]);
         before.extend_from_slice(gained.as_bytes());
-        let rest = piece.slice(inside + 1..);
+        let rest = &piece[inside + 1..];
         match rest.iter().find(|byte| !byte.is_ascii_whitespace())? {
             b'}' => {}
             _ => before.push(b','),
         }
         // An id that stands behind the result, and what little follows it.
-        let after = pieces[n + 1..].concat();
+        let after = &pieces[n + 1..];
         if rest.len() < HEAD {
-            before.extend_from_slice(&rest);
-            before.extend_from_slice(&after);
+            before.extend_from_slice(rest);
+            for piece in after {
+                before.extend_from_slice(piece);
+            }
             return Some(Bytes::from(before).into());
         }
-        return Some(Body::of([before.into(), rest, after.into()]));
+        let rest = piece.slice(inside + 1..);
+        return Some(Body::of([before.into(), rest, after.concat().into()]));
     }
     None
 }

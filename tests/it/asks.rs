@@ -37,7 +37,7 @@ fn code(heard: &str) -> Option<String> {
 
 #[tokio::test]
 async fn the_owner_of_the_only_live_call_is_asked_byte_for_byte() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let mut bystander = sse(&fake, &everything()).await;
     let mut client = sse(&fake, &everything()).await;
     for (number, (_, method)) in ASKS.iter().enumerate() {
@@ -74,7 +74,7 @@ async fn the_owner_of_the_only_live_call_is_asked_byte_for_byte() {
 
 #[tokio::test]
 async fn tools_prompts_and_resources_may_ask() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let mut client = sse(&fake, &everything()).await;
     let resource = json!({"uri": format!("run:{}", json!({"name": "ask", "arguments": {}}))});
     for (method, params) in [
@@ -93,7 +93,7 @@ async fn tools_prompts_and_resources_may_ask() {
 
 #[tokio::test]
 async fn a_streamable_client_is_asked_on_the_stream_of_its_call() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let mut client = Streamable::open(fake.addr(), &everything()).await;
     let (_, mut own) = client.get(None).await;
     let params = json!({"name": "ask", "arguments": {"method": "elicitation/create", "params": {"message": "well?"}}});
@@ -128,7 +128,7 @@ async fn answer_on(events: &mut Events) -> Value {
 
 #[tokio::test]
 async fn a_client_that_did_not_declare_it_is_not_asked() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     for (declared, _) in ASKS {
         let mut client = sse(&fake, &json!({declared: {}})).await;
         for (capability, method) in ASKS {
@@ -161,7 +161,7 @@ async fn a_client_that_did_not_declare_it_is_not_asked() {
 #[tokio::test]
 async fn an_ask_that_could_be_anybodys_is_refused() {
     let line = r#"{"jsonrpc":"2.0","id":900,"method":"roots/list"}"#;
-    let fake = fake::fake("isolation: shared", &["--on-initialized", line]).await;
+    let fake = fake::settled("isolation: shared", &["--on-initialized", line]).await;
     fake.ready().await;
     // outside of any call
     let refusal = fake.recorded("\"id\":900").await;
@@ -192,7 +192,7 @@ async fn an_ask_that_could_be_anybodys_is_refused() {
 
 #[tokio::test]
 async fn what_a_cancelled_call_may_have_asked_is_nobodys() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let mut one = sse(&fake, &everything()).await;
     let mut two = sse(&fake, &everything()).await;
     let held = one
@@ -212,7 +212,7 @@ async fn what_a_cancelled_call_may_have_asked_is_nobodys() {
 
 #[tokio::test]
 async fn an_answer_counts_once_and_only_from_who_was_asked() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let mut client = sse(&fake, &everything()).await;
     let mut sse_thief = sse(&fake, &everything()).await;
     let thief = Streamable::open(fake.addr(), &everything()).await;
@@ -251,7 +251,7 @@ async fn an_answer_counts_once_and_only_from_who_was_asked() {
 
 #[tokio::test]
 async fn the_end_of_the_one_who_was_asked_answers_the_server() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let mut client = sse(&fake, &everything()).await;
     client
         .start_call("ask", &json!({"id": "\"lost\""}), &json!(1))
@@ -283,14 +283,14 @@ async fn the_end_of_the_one_who_was_asked_answers_the_server() {
 
 #[tokio::test]
 async fn a_shared_instance_says_what_it_can_route() {
-    let shared = fake::fake("isolation: shared", &[]).await;
+    let shared = fake::settled("isolation: shared", &[]).await;
     let line = shared.recorded("\"initialize\"").await;
     let told = raw_at(&line, &["params", "capabilities"]);
     assert_eq!(
         told.as_deref(),
         Some(r#"{"roots":{},"sampling":{},"elicitation":{}}"#)
     );
-    let auto = fake::fake("isolation: auto", &[]).await;
+    let auto = fake::settled("isolation: auto", &[]).await;
     let line = auto.recorded("\"initialize\"").await;
     assert_eq!(
         raw_at(&line, &["params", "capabilities"]).as_deref(),

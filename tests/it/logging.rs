@@ -39,7 +39,7 @@ async fn logged(client: &mut Sse, level: &str, data: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn the_server_gets_the_most_verbose_level_and_each_session_its_own() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let (mut one, mut two) = (fake.sse().await, fake.sse().await);
     set(&mut one, "error").await;
     assert_eq!(levels(&fake), ["error"]);
@@ -78,7 +78,7 @@ async fn the_server_gets_the_most_verbose_level_and_each_session_its_own() {
 
 #[tokio::test]
 async fn a_session_that_set_no_level_gets_no_lines() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let (mut quiet, mut other) = (fake.sse().await, fake.streamable().await);
     other
         .request("logging/setLevel", &json!({"level": "debug"}))
@@ -96,7 +96,7 @@ async fn a_session_that_set_no_level_gets_no_lines() {
 
 #[tokio::test]
 async fn a_line_is_never_guessed_to_be_somebodys() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let (mut one, mut two) = (fake.sse().await, fake.sse().await);
     set(&mut one, "debug").await;
     set(&mut two, "debug").await;
@@ -126,7 +126,7 @@ async fn a_line_is_never_guessed_to_be_somebodys() {
 
 #[tokio::test]
 async fn a_cancelled_calls_lines_are_not_anothers() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let (mut one, mut two) = (fake.sse().await, fake.sse().await);
     set(&mut two, "debug").await;
     let held = one
@@ -159,7 +159,7 @@ async fn a_cancelled_calls_lines_are_not_anothers() {
 
 #[tokio::test]
 async fn a_level_that_is_none_is_refused() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let mut client = fake.sse().await;
     for params in [
         json!({"level": "loud"}),

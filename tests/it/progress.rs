@@ -15,7 +15,7 @@ fn call(id: &str, token: &str, tool: &str, arguments: &serde_json::Value) -> Str
 
 #[tokio::test]
 async fn a_token_comes_back_as_it_was_spelled() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let tokens = [
         r#""mine""#,
         "7",
@@ -52,7 +52,7 @@ async fn a_token_comes_back_as_it_was_spelled() {
 
 #[tokio::test]
 async fn equal_tokens_of_twenty_sessions_stay_apart() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     fake.ready().await;
     let addr = fake.addr();
     let mut sessions = JoinSet::new();
@@ -84,7 +84,7 @@ async fn equal_tokens_of_twenty_sessions_stay_apart() {
 
 #[tokio::test]
 async fn progress_that_belongs_to_no_live_call_reaches_nobody() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let progress = |token: &str| {
         format!(
             r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#

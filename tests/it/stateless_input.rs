@@ -48,7 +48,7 @@ fn text(answer: &Value) -> &str {
 #[tokio::test]
 async fn each_kind_of_question_ends_the_request_and_the_retry_gives_its_result() {
     for isolation in ["auto", "shared", "session"] {
-        let fake = fake::fake(&format!("isolation: {isolation}"), &[]).await;
+        let fake = fake::settled(&format!("isolation: {isolation}"), &[]).await;
         let mut client = asked(&fake).await;
         for (method, response) in [
             (
@@ -88,7 +88,7 @@ async fn each_kind_of_question_ends_the_request_and_the_retry_gives_its_result()
 
 #[tokio::test]
 async fn prompts_and_resources_may_ask_too() {
-    let fake = fake::fake("", &[]).await;
+    let fake = fake::settled("", &[]).await;
     let mut client = asked(&fake).await;
     let resource = json!({"uri": format!("run:{}", json!({"name": "ask", "arguments": {}}))});
     for (method, params) in [
@@ -108,7 +108,7 @@ async fn prompts_and_resources_may_ask_too() {
 
 #[tokio::test]
 async fn questions_in_a_row_are_asked_together_and_again_until_all_are_answered() {
-    let fake = fake::fake("", &[]).await;
+    let fake = fake::settled("", &[]).await;
     let mut client = asked(&fake).await;
     let line = |id: u32| {
         format!(
@@ -142,7 +142,7 @@ async fn questions_in_a_row_are_asked_together_and_again_until_all_are_answered(
 #[tokio::test]
 async fn a_state_is_good_for_its_own_request_and_for_one_use() {
     let keys = "api_keys: [one, two]";
-    let fake = fake::fake(keys, &[]).await;
+    let fake = fake::settled(keys, &[]).await;
     fake.ready().await;
     let with = |key: &str| {
         let mut client = Stateless::new(fake.addr(), &everything());
@@ -205,7 +205,7 @@ async fn a_state_is_good_for_its_own_request_and_for_one_use() {
 
 #[tokio::test]
 async fn a_question_that_nobody_answers_in_time_is_cancelled_and_the_outcome_kept() {
-    let fake = fake::fake("input_timeout: 100ms\nrequest_timeout: 1m", &[]).await;
+    let fake = fake::settled("input_timeout: 100ms\nrequest_timeout: 1m", &[]).await;
     let mut client = asked(&fake).await;
     let params = ask("elicitation/create");
     let (state, keys) = required(&client.request("tools/call", &params).await);
@@ -222,7 +222,7 @@ async fn a_question_that_nobody_answers_in_time_is_cancelled_and_the_outcome_kep
 
 #[tokio::test]
 async fn a_call_that_waits_for_its_client_outlasts_the_servers_own_time() {
-    let fake = fake::fake("request_timeout: 200ms\nisolation: shared", &[]).await;
+    let fake = fake::settled("request_timeout: 200ms\nisolation: shared", &[]).await;
     let mut client = asked(&fake).await;
     let params = ask("elicitation/create");
     let (state, keys) = required(&client.request("tools/call", &params).await);
@@ -240,7 +240,7 @@ async fn a_call_that_waits_for_its_client_outlasts_the_servers_own_time() {
 
 #[tokio::test]
 async fn a_server_that_ends_or_gives_up_meanwhile_is_told_at_the_retry() {
-    let fake = fake::fake("", &[]).await;
+    let fake = fake::settled("", &[]).await;
     let mut client = asked(&fake).await;
     let params = ask("elicitation/create");
     let (state, keys) = required(&client.request("tools/call", &params).await);
@@ -272,7 +272,7 @@ async fn a_server_that_ends_or_gives_up_meanwhile_is_told_at_the_retry() {
 
 #[tokio::test]
 async fn a_question_that_the_server_takes_back_needs_no_answer() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let mut client = asked(&fake).await;
     let params =
         json!({"name": "ask", "arguments": {"method": "elicitation/create", "id": "\"q\""}});
@@ -299,7 +299,7 @@ async fn a_question_that_the_server_takes_back_needs_no_answer() {
 
 #[tokio::test]
 async fn a_retry_whose_client_goes_away_is_cancelled_and_not_executed_again() {
-    let fake = fake::fake("", &[]).await;
+    let fake = fake::settled("", &[]).await;
     let mut client = asked(&fake).await;
     let question =
         r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"?"}}"#;
@@ -321,7 +321,7 @@ async fn a_retry_whose_client_goes_away_is_cancelled_and_not_executed_again() {
 
 #[tokio::test]
 async fn a_question_that_the_client_did_not_allow_ends_the_request() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     fake.ready().await;
     let mut client = Stateless::new(fake.addr(), &json!({"roots": {}}));
     let (id, reply) = client
@@ -350,7 +350,7 @@ async fn a_question_that_the_client_did_not_allow_ends_the_request() {
     );
     assert_eq!(fake.events("cancelled").len(), 0);
     // a server that was told of nobody who can be asked is told so
-    let fake = fake::fake("isolation: auto", &[]).await;
+    let fake = fake::settled("isolation: auto", &[]).await;
     fake.ready().await;
     let mut plain = Stateless::new(fake.addr(), &json!({}));
     let answer = plain.request("tools/call", &ask("roots/list")).await;
@@ -359,7 +359,7 @@ async fn a_question_that_the_client_did_not_allow_ends_the_request() {
 
 #[tokio::test]
 async fn progress_goes_on_under_the_name_of_the_retry() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let mut client = asked(&fake).await;
     let question =
         r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"?"}}"#;
@@ -418,7 +418,7 @@ async fn a_stop_does_not_wait_for_clients_that_may_never_come_back() {
 
 #[tokio::test]
 async fn calls_that_wait_do_not_hold_up_a_restart() {
-    let fake = fake::fake("isolation: shared", &[]).await;
+    let fake = fake::settled("isolation: shared", &[]).await;
     let mut client = asked(&fake).await;
     let params = ask("elicitation/create");
     let (state, keys) = required(&client.request("tools/call", &params).await);

@@ -26,6 +26,15 @@ pub(crate) async fn fake(extra: &str, flags: &[&str]) -> Fake {
     .await
 }
 
+/// The same, once the daemon itself has nothing more to ask the server: for tests in which a client's call is to be the
+/// only one.
+pub(crate) async fn settled(extra: &str, flags: &[&str]) -> Fake {
+    let fake = fake(extra, flags).await;
+    // the table of the start has the number of its tools
+    fake.until_logged("BRIDGE ").await;
+    fake
+}
+
 /// The configuration that [`fake`] starts with.
 pub(crate) fn config(extra: &str, flags: &[&str]) -> String {
     format!(

@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::hash::{BuildHasher, Hash};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
@@ -96,30 +97,46 @@ fn trim() {
     }
 }
 
-/// Takes the program's code out of this process's memory, most of which only the start has needed. What is needed again
-/// comes back page by page from the page cache.
+/// Takes the program's code and constants out of this process's memory, most of which only the start has needed. What is
+/// needed again comes back from the page cache.
 fn unmap_program() {
-    let Ok(maps) = fs::read_to_string("/proc/self/maps") else {
+    let Ok(maps) = fs::read_to_string("/proc/self/smaps") else {
         return;
     };
     let Ok(program) = fs::read_link("/proc/self/exe") else {
         return;
     };
-    let program = program.to_string_lossy();
-    for code in maps.lines().filter_map(|line| code_of(line, &program)) {
-        let start = std::ptr::with_exposed_provenance_mut(code.start);
-        // SAFETY: these are pages of a file, mapped without leave to write, so that dropping them loses nothing: the next
-        // access reads the same bytes from the file.
+    for place in unchanged(&maps, &program.to_string_lossy()) {
+        let start = std::ptr::with_exposed_provenance_mut(place.start);
+        // SAFETY: these are pages of a file, none of which was ever written to and none of which can be, so that dropping
+        // them loses nothing: the next access reads the same bytes from the file.
         unsafe {
-            libc::madvise(start, code.len(), libc::MADV_DONTNEED);
+            libc::madvise(start, place.len(), libc::MADV_DONTNEED);
         }
     }
 }
 
-/// The addresses of a line of `/proc/pid/maps`, if it is code of `program`.
-fn code_of(line: &str, program: &str) -> Option<std::ops::Range<usize>> {
+/// Where `program` is mapped without leave to write, and as it is in the file (proc(5), `/proc/pid/smaps`): what the
+/// dynamic linker has written to before it took that leave away has pages of its own, which are anonymous.
+fn unchanged(maps: &str, program: &str) -> Vec<Range<usize>> {
+    let mut places = Vec::new();
+    let mut place = None;
+    for line in maps.lines() {
+        if line.starts_with(|first: char| first.is_ascii_hexdigit() && !first.is_ascii_uppercase())
+        {
+            place = read_only(line, program);
+        } else if line.starts_with("Anonymous:") && line.ends_with(" 0 kB") {
+            places.extend(place.take());
+        }
+    }
+    places
+}
+
+/// The addresses of a mapping, if it is one of `program` that can't be written to.
+fn read_only(line: &str, program: &str) -> Option<Range<usize>> {
     let (addresses, rest) = line.split_once(' ')?;
-    if !rest.starts_with("r-xp ") || !rest.ends_with(program) {
+    let can_be = rest.starts_with("r-xp ") || rest.starts_with("r--p ");
+    if !can_be || !rest.ends_with(program) {
         return None;
     }
     let (start, end) = addresses.split_once('-')?;
@@ -132,30 +149,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_code_of_the_program_is_unmapped() {
+    fn only_what_nobody_can_have_written_to_is_unmapped() {
         let program = "/usr/bin/mcp-bridged";
-        for (line, want) in [
-            (
-                "1000-3000 r-xp 00000000 fe:00 17   /usr/bin/mcp-bridged",
-                Some(0x1000..0x3000),
-            ),
-            (
-                "1000-3000 r--p 00000000 fe:00 17   /usr/bin/mcp-bridged",
-                None,
-            ),
-            (
-                "1000-3000 rw-p 00000000 fe:00 17   /usr/bin/mcp-bridged",
-                None,
-            ),
-            (
-                "1000-3000 r-xp 00000000 fe:00 18   /usr/lib/libc.so.6",
-                None,
-            ),
-            ("1000-3000 r-xp 00000000 00:00 0 ", None),
-            ("", None),
+        for (line, anonymous, want) in [
+            ("r-xp 00000000 fe:00 17   /usr/bin/mcp-bridged", 0, true),
+            ("r--p 00000000 fe:00 17   /usr/bin/mcp-bridged", 0, true),
+            ("r--p 00009000 fe:00 17   /usr/bin/mcp-bridged", 280, false),
+            ("rw-p 00000000 fe:00 17   /usr/bin/mcp-bridged", 0, false),
+            ("r-xp 00000000 fe:00 18   /usr/lib/libc.so.6", 0, false),
+            ("r-xp 00000000 00:00 0 ", 0, false),
         ] {
-            assert_eq!(code_of(line, program), want, "{line}");
+            let maps = format!(
+                "1000-3000 {line}\nRss: 8 kB\nAnonymous: {anonymous:>6} kB\nVmFlags: rd ex\n\
+                 ff00-ff10 r--p 00000000 00:00 0   [vvar]\nAnonymous:      0 kB\n"
+            );
+            let places = unchanged(&maps, program);
+            assert_eq!(places.first() == Some(&(0x1000..0x3000)), want, "{line}");
+            assert_eq!(places.len(), usize::from(want), "{line}");
         }
+        let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+        let own = fs::read_link("/proc/self/exe").unwrap();
+        assert!(!unchanged(&maps, &own.to_string_lossy()).is_empty());
     }
 
     #[test]

@@ -17,8 +17,8 @@ use id_scanner::IdScanner;
 
 /// The bytes asked for by one read at first and when the child says little.
 const MIN_READ: usize = 8 * 1024;
-/// The most that one read asks for, which is what the pipe holds.
-const MAX_READ: usize = 256 * 1024;
+/// The most that one read asks for. More would save few system calls, and the buffer would be twice as large.
+const MAX_READ: usize = 128 * 1024;
 
 /// One line of stdout that is not blank.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ struct Skip {
 }
 
 impl Lines {
-    /// For lines of at most `max_message` bytes. Memory in use is at most that plus 256 KiB.
+    /// For lines of at most `max_message` bytes. Memory in use is at most that plus 128 KiB.
     pub fn new(max_message: usize) -> Self {
         Self {
             max_message,
@@ -74,7 +74,7 @@ impl Lines {
         }
     }
 
-    /// Waits for something and reads it, 8 to 256 KiB at most depending on what came before, and returns how much it was;
+    /// Waits for something and reads it, 8 to 128 KiB at most depending on what came before, and returns how much it was;
     /// 0 is the end, after which [`Iterator::next`] gives the line that was not ended, if any. One system call less per
     /// message than waiting for readiness and [`Lines::try_read`].
     ///

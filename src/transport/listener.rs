@@ -38,8 +38,8 @@ pub use super::socket::Timeouts;
 const HEAD: usize = 32 * 1024;
 /// Fields of a head.
 const FIELDS: usize = 100;
-/// Bytes that one connection buffers in each direction.
-const BUFFER: usize = 96 * 1024;
+/// Bytes that one connection buffers in each direction: a message of 64 KiB with its head.
+const BUFFER: usize = 72 * 1024;
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: u32 = 1024;
 /// Rest after a failed accept, when descriptors or memory are used up.

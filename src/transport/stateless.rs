@@ -241,16 +241,16 @@ impl Stateless {
             Purpose::Look
         };
         let mode = Mode::Translated(Freshness::of(&message.method()));
-        let outgoing = era::client::request(message.clone());
         if !claims.declared.any() {
             let exchange = self.start(&headers, &message, &claims, purpose, mode)?;
             if let Some(level) = claims.level {
                 exchange.set_level(level);
             }
-            drop((headers, message, claims));
-            exchange.send(outgoing);
+            drop((headers, claims));
+            exchange.send(era::client::request(message));
             return Ok(exchange.respond().await.into_response());
         }
+        let outgoing = era::client::request(message.clone());
         let mut again = true;
         loop {
             let exchange = self.start(&headers, &message, &claims, purpose, mode)?;

@@ -77,8 +77,9 @@ async fn post(
             "application/json and text/event-stream",
         ));
     }
-    let body = body::read(&headers, body, max_body).await?;
-    let messages = trace_context::continued(&headers, messages::parse(&body)?);
+    // Messages alone hold the body, so that it goes as soon as the server has it.
+    let messages = messages::parse(&body::read(&headers, body, max_body).await?)?;
+    let messages = trace_context::continued(&headers, messages);
     if stateless::is_modern(&headers, &messages) {
         return stateless.post(headers, messages).await;
     }

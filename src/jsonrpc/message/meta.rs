@@ -1,25 +1,20 @@
 //! Another `_meta` in a message, without reading the rest of it again.
 
+use bytes::Bytes;
+
 use super::Message;
 use crate::jsonrpc::scan::{Envelope, Span, is_of_the_request};
 use crate::jsonrpc::{Edit, members, splice};
 
 impl Message {
-    /// The same with `meta`, a well-formed object of members that this message's `_meta` has, in its place. `None` when
-    /// it has no `_meta`.
+    /// The same with `meta`, a well-formed object of members that this message's `_meta` has, in its place, if it has
+    /// one. A text that nobody shares is not copied.
     #[must_use]
-    pub fn with_meta(&self, meta: &[u8]) -> Option<Message> {
-        let place = self.envelope.meta?;
-        let mut text =
-            Vec::with_capacity(self.text.len() - place.of(&self.text).len() + meta.len());
-        splice(
-            &mut text,
-            &self.text,
-            &mut [Edit {
-                span: place,
-                with: meta,
-            }],
-        );
+    pub fn with_meta(self, meta: &[u8]) -> Message {
+        let Some(place) = self.envelope.meta else {
+            return self;
+        };
+        let text = replaced(self.text, place, meta);
         let mut envelope = self.envelope;
         for span in envelope.outside_meta() {
             *span = span.map(|span| moved(span, place, meta.len()));
@@ -41,12 +36,30 @@ impl Message {
                 }
             }
         }
-        Some(Message {
-            text: text.into(),
+        Message {
+            text,
             envelope,
             kind: self.kind,
-        })
+        }
     }
+}
+
+/// `text` with no more at `place` than `with`.
+fn replaced(text: Bytes, place: Span, with: &[u8]) -> Bytes {
+    let text = match text.try_into_mut() {
+        Ok(mut text) if with.len() <= place.end() - place.start() => {
+            let end = place.start() + with.len();
+            text[place.start()..end].copy_from_slice(with);
+            text.copy_within(place.end().., end);
+            text.truncate(text.len() - (place.end() - end));
+            return text.freeze();
+        }
+        Ok(text) => text.freeze(),
+        Err(text) => text,
+    };
+    let mut out = Vec::with_capacity(text.len() - place.of(&text).len() + with.len());
+    splice(&mut out, &text, &mut [Edit { span: place, with }]);
+    out.into()
 }
 
 /// Where `span` stands when what stood at `place` has `length` bytes now: behind it, around it, or before it as ever.
@@ -118,13 +131,31 @@ mod tests {
             r#"{"io.modelcontextprotocol/logLevel":"info"}"#,
             r#"{"a":1,"io.modelcontextprotocol/protocolVersion":null}"#,
         ] {
-            let with = message.with_meta(meta.as_bytes()).unwrap();
+            let own = Message::parse(Bytes::from(before.to_owned())).unwrap();
+            let with = own.with_meta(meta.as_bytes());
+            let shared = message.clone().with_meta(meta.as_bytes());
+            assert_eq!(shared.text(), with.text());
             let again = Message::parse(with.text().clone()).unwrap();
             assert_eq!(with.envelope(), again.envelope(), "{meta}");
             assert_eq!(with.part(with.envelope().meta), Some(meta.as_bytes()));
             assert_eq!(with.kind(), again.kind());
         }
         let bare = Message::parse(r#"{"jsonrpc":"2.0","method":"m"}"#.into()).unwrap();
-        assert!(bare.with_meta(b"{}").is_none());
+        assert_eq!(bare.clone().with_meta(b"{}").text(), bare.text());
+    }
+
+    #[test]
+    fn a_text_that_nobody_shares_is_not_copied() {
+        let text = r#"{"jsonrpc":"2.0","method":"m","params":{"_meta":{"a":1},"b":2}}"#;
+        let message = Message::parse(Bytes::from(text.to_owned())).unwrap();
+        let (place, copy) = (message.text().as_ptr(), message.clone());
+        let changed = copy.with_meta(b"{}");
+        assert_ne!(changed.text().as_ptr(), place);
+        assert_eq!(message.text(), text);
+        let changed = message.with_meta(b"{}");
+        assert_eq!(changed.text().as_ptr(), place);
+        assert_eq!(changed.text(), &text.replace(r#"{"a":1}"#, "{}"));
+        let longer = changed.with_meta(br#"{"a":123}"#);
+        assert_eq!(longer.text(), &text.replace(r#"{"a":1}"#, r#"{"a":123}"#));
     }
 }

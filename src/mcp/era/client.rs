@@ -45,8 +45,10 @@ pub fn request(request: Message) -> Message {
     } else {
         (meta.first() == Some(&b'{')).then(|| b"{}".to_vec())
     };
-    kept.and_then(|kept| request.with_meta(&kept))
-        .unwrap_or(request)
+    match kept {
+        Some(kept) => request.with_meta(&kept),
+        None => request,
+    }
 }
 
 /// What the answers to a method carry besides the result itself.

@@ -19,6 +19,9 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// Bytes of a client's capabilities; an instance is kept for them.
 const MAX_CAPABILITIES: usize = 64 * 1024;
 
+/// What a longer request says is copied, so that its text can be changed in place.
+const SHARED: usize = 16 * 1024;
+
 /// A valid request's word on itself.
 #[derive(Debug)]
 pub(super) struct Claims {
@@ -95,15 +98,16 @@ impl Claims {
             })?),
         };
         named(headers, message)?;
+        let own = |span: Span| match message.text() {
+            text if text.len() < SHARED => span.slice(text),
+            text => Bytes::copy_from_slice(span.of(text)),
+        };
         Ok(Claims {
             declared: ClientCapabilities::of(capabilities),
-            capabilities: envelope
-                .meta_capabilities
-                .map(|span| span.slice(message.text()))
-                .unwrap_or_default(),
+            capabilities: envelope.meta_capabilities.map(own).unwrap_or_default(),
             client: envelope
                 .meta_client
-                .map(|span| span.slice(message.text()))
+                .map(own)
                 .filter(|text| text.first() == Some(&b'{')),
             level,
         })

@@ -134,8 +134,8 @@ enum Command {
     /// Have the daemon read its configuration again
     ///
     /// Prints what changed, and waits until servers that start are ready. Ends with 78 when the file has errors, and prints
-    /// them; nothing is changed then. Ends with 1 when a server doesn't start with the new configuration, which is in force
-    /// all the same. SIGHUP does the same and tells the log.
+    /// them; nothing is changed then. Ends with 1 when a server doesn't start or a port can't be had with the new
+    /// configuration, which is in force all the same. SIGHUP does the same and tells the log.
     Reload(ReloadArguments),
     /// Try servers as a client would, step by step: an acceptance for scripts and archives
     ///

@@ -94,6 +94,8 @@ struct Published {
     entries: Arc<[Entry]>,
     gateway: Option<FrontEntry>,
     offers: Arc<Offers>,
+    /// The listeners that could not have their ports, by name (a bridge, `admin`, `gateway`), and why.
+    portless: Arc<[(String, Arc<str>)]>,
 }
 
 /// Everything that runs.
@@ -212,6 +214,7 @@ impl Supervisor {
                 entries: Arc::from([]),
                 gateway: None,
                 offers: Arc::default(),
+                portless: Arc::from([]),
             }),
             journal,
             orders: mpsc::channel(MAX_ORDERS),
@@ -452,7 +455,16 @@ impl Supervisor {
             entries: entries.collect(),
             gateway,
             offers,
+            portless: self.portless().collect(),
         });
+    }
+
+    fn portless(&self) -> impl Iterator<Item = (String, Arc<str>)> {
+        let bridges = self.bridges.iter().map(|it| (&*it.settings.name, &it.port));
+        let admin = self.admin.iter().map(|port| ("admin", port));
+        let gateway = self.gateway.iter().map(|front| ("gateway", &front.port));
+        let all = bridges.chain(admin).chain(gateway);
+        all.filter_map(|(name, port)| Some((name.to_owned(), port.trouble()?)))
     }
 
     /// What clients can be given, with the ports that were free.

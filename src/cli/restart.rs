@@ -11,6 +11,8 @@ use super::{ReloadArguments, RestartArguments, clock, logs, output, status};
 
 /// How often a bridge is looked at while its server starts.
 const GLANCE: Duration = Duration::from_millis(100);
+/// How long a port may be taken after a reload: the daemon tries it again at once, and then seconds later.
+const FREED: Duration = Duration::from_millis(500);
 /// Lines of a server's last words.
 const LAST_WORDS: usize = 10;
 
@@ -129,6 +131,10 @@ async fn run_reload(arguments: &ReloadArguments) -> Result<ExitCode, AdminError>
         return Ok(ExitCode::SUCCESS);
     }
     let mut code = ExitCode::SUCCESS;
+    for reason in without_port(&admin, changes).await? {
+        output::error(&format!("error: {reason}"));
+        code = ExitCode::from(status::FAILURE);
+    }
     for change in changes {
         let (name, generation) = (word(change, "name"), change["generation"].as_u64());
         let starts = generation.is_some() || word(change, "change") == "added";
@@ -144,6 +150,24 @@ async fn run_reload(arguments: &ReloadArguments) -> Result<ExitCode, AdminError>
         }
     }
     Ok(code)
+}
+
+/// Why listeners among the changed ones can't have their ports. One that this very reload frees is waited for.
+async fn without_port(admin: &Admin, changes: &[Value]) -> Result<Vec<String>, AdminError> {
+    let until = Instant::now() + FREED;
+    loop {
+        let facts = admin.get("status").await?.body;
+        let portless = facts["portless"].as_array().into_iter().flatten();
+        let changed = |name: &str| changes.iter().any(|change| word(change, "name") == name);
+        let reasons = portless.filter(|it| changed(word(it, "name")));
+        let reasons: Vec<String> = reasons
+            .map(|it| output::plain(word(it, "reason")))
+            .collect();
+        if reasons.is_empty() || Instant::now() >= until {
+            return Ok(reasons);
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
 }
 
 /// Waits until the bridge has started a server after the one of `generation`, or has failed to.

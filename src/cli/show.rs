@@ -74,10 +74,11 @@ fn shown(facts: &Value, json: bool) -> String {
 /// Whether every bridge that should run does, as `/health` of the admin listener has it.
 fn is_well(facts: &Value) -> bool {
     let bridges = facts["bridges"].as_array();
-    bridges.into_iter().flatten().all(|bridge| {
+    let run = bridges.into_iter().flatten().all(|bridge| {
         // The first ping that is missed proves nothing yet; `/health` says 200, too, and gives no reason.
         bridge["reason"].is_null() || bridge["state"] == "unavailable"
-    })
+    });
+    run && facts["portless"].as_array().is_none_or(Vec::is_empty)
 }
 
 fn table(facts: &Value) -> String {
@@ -125,6 +126,13 @@ fn table(facts: &Value) -> String {
             remarks.push(("gateway", absent.to_owned()));
         }
     }
+    // A reload could not have them; no server is at fault.
+    for listener in facts["portless"].as_array().into_iter().flatten() {
+        let (name, reason) = (&listener["name"], &listener["reason"]);
+        if let (Some(name), Some(reason)) = (name.as_str(), reason.as_str()) {
+            remarks.push((name, reason.to_owned()));
+        }
+    }
     format!("{text}\n\n{}", output::table_with_remarks(&rows, &remarks))
 }
 
@@ -139,9 +147,13 @@ fn row(bridge: &Value, name: &str) -> Vec<String> {
         Some(reason) => format!("{} ago: {}", ago(&exit["ago_ms"]), output::plain(reason)),
         None => "-".to_owned(),
     };
+    let state = match bridge["state"] == "ready" && bridge["urls"].is_null() {
+        true => "no port".to_owned(),
+        false => word(&bridge["state"]),
+    };
     vec![
         name.to_owned(),
-        word(&bridge["state"]),
+        state,
         ago(&bridge["since_ms"]),
         pid,
         word(&bridge["restarts"]),
@@ -196,7 +208,7 @@ mod tests {
         json!({
             "daemon": {"version": "1.2.3", "pid": 7, "uptime_ms": 61_000, "config": "/etc/b.yaml"},
             "bridges": [
-                {"bridge": "db", "state": "ready", "since_ms": 2_000, "pid": 8, "restarts": 1, "sessions": 2, "in_flight": 3,
+                {"bridge": "db", "state": "ready", "urls": {}, "since_ms": 2_000, "pid": 8, "restarts": 1, "sessions": 2, "in_flight": 3,
                  "tools": 4, "instances": [{"state": "ready", "pid": 9}], "reason": null,
                  "last_exit": {"reason": "signal 9 (SIGKILL)", "ago_ms": 3_000, "stderr": ["x"]}},
                 {"bridge": "git", "state": "backoff", "since_ms": 100, "pid": null, "restarts": 0, "sessions": 0, "in_flight": 0,
@@ -220,6 +232,23 @@ gateway  ready    -      -     -         -         -          4      -
   git: exit code 1; next start in 400ms; it said: no repository
 ";
         assert_eq!(table(&facts()), expected);
+    }
+
+    #[test]
+    fn a_bridge_without_a_port_is_not_ready() {
+        let mut facts = facts();
+        facts["bridges"][1] = facts["bridges"][0].take();
+        facts["bridges"][0] = facts["bridges"][1].clone();
+        assert!(is_well(&facts));
+        facts["bridges"][0]["urls"] = json!(null);
+        facts["portless"] = json!([{"name": "db", "reason": "cannot listen on 1.2.3.4:5"}]);
+        assert!(!is_well(&facts));
+        let table = table(&facts);
+        assert!(table.contains("\ndb       no port  "), "{table}");
+        assert!(
+            table.ends_with("\n  db: cannot listen on 1.2.3.4:5\n"),
+            "{table}"
+        );
     }
 
     #[test]

@@ -137,6 +137,7 @@ async fn health_of_all(State(admin): State<Admin>, request: Request) -> Response
     }
     let now = Instant::now();
     let mut all = true;
+    let portless = admin.published.borrow().portless.clone();
     let bridges: Vec<Value> = admin
         .entries()
         .iter()
@@ -144,7 +145,15 @@ async fn health_of_all(State(admin): State<Admin>, request: Request) -> Response
             let status = entry.bridge.status();
             // An optional bridge that is not there is nobody's alarm.
             all &= status.phase.is_healthy() || status.cure.is_some();
-            health::describe(entry.bridge.name(), &status, now)
+            let mut facts = health::describe(entry.bridge.name(), &status, now);
+            if let Some((_, why)) = portless
+                .iter()
+                .find(|(name, _)| name == entry.bridge.name())
+            {
+                all = false;
+                facts["reason"] = json!(**why);
+            }
+            facts
         })
         .collect();
     let status = if all {
@@ -188,10 +197,14 @@ async fn status(State(admin): State<Admin>, request: Request) -> Response {
         return reject.into_response();
     }
     let bridges: Vec<Value> = admin.entries().iter().map(facts::of).collect();
+    let published = admin.published.borrow();
+    let portless = published.portless.iter();
+    let portless = portless.map(|(name, why)| json!({ "name": name, "reason": **why }));
     Json(json!({
         "daemon": facts::of_daemon(&admin),
         "bridges": bridges,
-        "gateway": admin.published.borrow().gateway.as_ref().map(facts::of_gateway),
+        "gateway": published.gateway.as_ref().map(facts::of_gateway),
+        "portless": portless.collect::<Vec<_>>(),
     }))
     .into_response()
 }

@@ -52,29 +52,51 @@ pub(super) enum Port {
         stop: CancellationToken,
     },
     /// It could not be had; it is tried again then.
-    Wanted { again: Instant },
+    Wanted {
+        again: Instant,
+        /// Why not; nothing as long as it has not been tried.
+        why: Option<Arc<str>>,
+    },
     /// It was given up.
     Closed,
 }
 
 impl Port {
-    pub(super) fn wanted() -> Port {
+    /// It is to be tried at once.
+    pub(super) fn untried() -> Port {
+        Port::Wanted {
+            again: Instant::now(),
+            why: None,
+        }
+    }
+
+    pub(super) fn wanted(why: &str) -> Port {
         Port::Wanted {
             again: Instant::now() + RETRY,
+            why: Some(Arc::from(why)),
         }
     }
 
     /// It could not be had in a reload.
-    pub(super) fn wanted_soon() -> Port {
+    pub(super) fn wanted_soon(why: &str) -> Port {
         Port::Wanted {
             again: Instant::now() + RETRY_SOON,
+            why: Some(Arc::from(why)),
         }
     }
 
     /// When it is to be tried again.
     pub(super) fn due(&self) -> Option<Instant> {
         match self {
-            Port::Wanted { again } => Some(*again),
+            Port::Wanted { again, .. } => Some(*again),
+            _ => None,
+        }
+    }
+
+    /// Why it could not be had.
+    pub(super) fn trouble(&self) -> Option<Arc<str>> {
+        match self {
+            Port::Wanted { why, .. } => why.clone(),
             _ => None,
         }
     }
@@ -156,8 +178,11 @@ impl Ports {
         metrics: Option<Arc<BridgeMetrics>>,
         name: &str,
     ) -> Port {
-        let Ok(address) = listener.local_addr() else {
-            return Port::wanted();
+        let address = match listener.local_addr() {
+            Ok(address) => address,
+            Err(error) => {
+                return Port::wanted(&format!("the address of {name} can't be had: {error}"));
+            }
         };
         let stop = CancellationToken::new();
         let options = Options {

@@ -71,9 +71,7 @@ impl Supervisor {
                     self.bridges.push(running);
                 }
                 None => {
-                    let running = self.build(settings, |_, _, _| Port::Wanted {
-                        again: Instant::now(),
-                    });
+                    let running = self.build(settings, |_, _, _| Port::untried());
                     info!(bridge = running.settings.name, "bridge added");
                     changes.push(Changed::new(&running.settings.name, What::Added));
                     self.bridges.push(running);
@@ -84,9 +82,7 @@ impl Supervisor {
             if let Some(mut admin) = self.admin.take() {
                 admin.close();
             }
-            self.admin = config.admin.map(|_| Port::Wanted {
-                again: Instant::now(),
-            });
+            self.admin = config.admin.map(|_| Port::untried());
         }
         if old.socket != config.socket {
             self.reopen_socket();
@@ -107,8 +103,7 @@ impl Supervisor {
             (None, None) => {}
             (None, Some(settings)) => {
                 let gateway = self.start_gateway(settings);
-                let again = Instant::now();
-                let port = Port::Wanted { again };
+                let port = Port::untried();
                 self.gateway = Some(Front { gateway, port });
             }
             (Some(mut front), None) => {
@@ -141,7 +136,7 @@ impl Supervisor {
         }
     }
 
-    fn open_gateway(&self, gateway: &Gateway, failed: fn() -> Port) -> Port {
+    fn open_gateway(&self, gateway: &Gateway, failed: fn(&str) -> Port) -> Port {
         let Some(settings) = &self.config.gateway else {
             return Port::Closed;
         };
@@ -151,7 +146,7 @@ impl Supervisor {
                 .open(listener, Arc::new(gateway.router()), None, "gateway"),
             Err(error) => {
                 warn!("{error}; trying again");
-                failed()
+                failed(&error.to_string())
             }
         }
     }
@@ -199,7 +194,7 @@ impl Supervisor {
         Some(change.into())
     }
 
-    fn open_port(&self, running: &Running, failed: fn() -> Port) -> Port {
+    fn open_port(&self, running: &Running, failed: fn(&str) -> Port) -> Port {
         let name = &running.settings.name;
         match self.ports.bind(name, &running.settings.listen) {
             Ok(listener) => {
@@ -213,7 +208,7 @@ impl Supervisor {
             }
             Err(error) => {
                 warn!(bridge = name, "{error}; trying again");
-                failed()
+                failed(&error.to_string())
             }
         }
     }
@@ -230,9 +225,11 @@ impl Supervisor {
     }
 
     /// Tries to open the ports that could not be had and are due; `failed` says when those are due again that still can't.
-    pub(super) fn retry_ports(&mut self, failed: fn() -> Port) {
+    pub(super) fn retry_ports(&mut self, failed: fn(&str) -> Port) {
         let now = Instant::now();
         let mut opened = false;
+        // The admin listener has no entry of its own that would show it.
+        let admin_before = self.admin.as_ref().and_then(Port::trouble);
         for at in 0..self.bridges.len() {
             if self.bridges[at].port.is_due(now) {
                 let port = self.open_port(&self.bridges[at], failed);
@@ -253,7 +250,7 @@ impl Supervisor {
                 }
                 Err(error) => {
                     warn!("{error}; trying again");
-                    failed()
+                    failed(&error.to_string())
                 }
             });
         }
@@ -264,6 +261,7 @@ impl Supervisor {
             }
             self.gateway = Some(front);
         }
+        opened |= self.admin.as_ref().and_then(Port::trouble) != admin_before;
         if opened {
             self.publish();
         }

@@ -92,7 +92,9 @@ impl Supervisor {
         let mut ready = 0;
         for running in &self.bridges {
             let phase = running.bridge.status().phase;
-            if phase.is_healthy() {
+            if running.port.trouble().is_some() {
+                words.push_str(&format!("; {}: no port", running.settings.name));
+            } else if phase.is_healthy() {
                 ready += 1;
             } else {
                 words.push_str(&format!("; {}: {}", running.settings.name, phase.label()));

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::cli::{Ran, assert_fails, output, program};
-use crate::harness::{Daemon, Launch, fake, until, within};
+use crate::harness::{Daemon, Launch, Request, fake, http::exchange, until, within};
 
 /// No admin section at all.
 const PLAIN: &str = "bridges:\n  demo: { port: 0, demo: true, aliases: [d] }\n";
@@ -296,6 +296,34 @@ async fn a_reload_prints_what_it_did() {
         ran.err.contains("error: b: exit code 4\n  broke\n"),
         "{ran:?}"
     );
+}
+
+#[tokio::test]
+async fn a_reload_that_cannot_have_a_port_is_no_success() {
+    let daemon = Daemon::start(&format!("admin: {{ port: 0 }}\n{PLAIN}")).await;
+    daemon.until_ready("demo").await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let moved = PLAIN.replace("port: 0", &format!("port: {}", address.port()));
+    daemon.configure(&format!("admin: {{ port: 0 }}\n{moved}"));
+    let ran = run(&daemon, &["reload"]).await;
+    let reason = format!("cannot listen on {address} for demo: ");
+    assert_eq!((ran.code, &*ran.out), (Some(1), "moved  demo\n"), "{ran:?}");
+    assert!(ran.err.starts_with(&format!("error: {reason}")), "{ran:?}");
+
+    let ran = run(&daemon, &["status"]).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.out.contains("\ndemo    no port  "), "{ran:?}");
+    assert!(ran.out.contains(&format!("\n  demo: {reason}")), "{ran:?}");
+    let health = exchange(daemon.admin(), Request::get("/health")).await;
+    assert_eq!(health.status(), 503);
+    assert!(health.text().contains("cannot listen on"));
+
+    drop(taken);
+    until("its port", async || {
+        (run(&daemon, &["status"]).await.code == Some(0)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

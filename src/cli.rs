@@ -15,6 +15,7 @@ mod output;
 mod probe;
 mod restart;
 mod serve;
+mod service;
 mod show;
 mod start_table;
 mod target;
@@ -117,7 +118,8 @@ enum Command {
     Call(CallArguments),
     /// Show what runs: states, processes, sessions, calls, last exits
     ///
-    /// Ends with 0 when every bridge that should run does, with 1 when one doesn't, with 69 when no daemon answers.
+    /// Ends with 0 when every bridge that should run does, with 1 when one doesn't, with 69 when no daemon answers or this user may
+    /// not ask it.
     #[command(
         after_help = "Examples:\n  mcp-bridged status\n  mcp-bridged status --watch\n  mcp-bridged status --json | jq '.bridges[] | select(.state != \"ready\")'"
     )]

@@ -13,6 +13,7 @@ use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
 use super::file::no_file;
+use super::service::start_it;
 use super::target::KEY_VARIABLE;
 use super::{ConfigArgument, output, status};
 use crate::config::{Config, Environment, Secret, admin_sockets};
@@ -50,8 +51,8 @@ pub(super) struct Admin {
 pub(super) enum AdminError {
     /// No daemon of a configuration answers.
     #[error(
-        "no daemon answers for {}; start it with `mcp-bridged serve`, or name the file of the one that runs with --config{}",
-        file.display(), other.as_ref().map_or_else(String::new, |other| format!(" (another one is at `--admin {}`)", other.display()))
+        "no daemon answers for {}; {}, or name the file of the one that runs with --config{}",
+        file.display(), start_it(Some(file)), other.as_ref().map_or_else(String::new, |other| format!(" (another one is at `--admin {}`)", other.display()))
     )]
     Nobody {
         file: PathBuf,
@@ -62,7 +63,7 @@ pub(super) enum AdminError {
     #[error("{}, or its daemon with --admin", no_file())]
     NoFile,
     /// Nobody answers where one should.
-    #[error("no daemon answers at {0}; start it with `mcp-bridged serve`, or correct --admin")]
+    #[error("no daemon answers at {0}; {start}, or correct --admin", start = start_it(None))]
     NobodyAt(String),
     /// There is a socket that this user may not open.
     #[error(
@@ -199,6 +200,9 @@ impl Admin {
             while let Some(source) = cause.source() {
                 cause = source;
             }
+            if error.is_connect() {
+                return AdminError::NobodyAt(format!("{} ({cause})", self.place));
+            }
             AdminError::Lost {
                 place: self.place.clone(),
                 reason: cause.to_string(),
@@ -235,9 +239,10 @@ impl AdminError {
             Self::Nobody { .. }
             | Self::NoFile
             | Self::NobodyAt(_)
+            | Self::Forbidden(_)
+            | Self::Key(_)
             | Self::Lost { .. }
             | Self::Strange { .. } => status::UNAVAILABLE,
-            Self::Forbidden(_) | Self::Key(_) => status::FAILURE,
             Self::Where(_) => status::USAGE,
             Self::Setup(_) => status::SOFTWARE,
         }

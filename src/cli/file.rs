@@ -1,6 +1,6 @@
 //! `--config`: which configuration is meant.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -11,8 +11,11 @@ pub(super) struct ConfigArgument {
     config: Option<PathBuf>,
 }
 
+/// The configuration of the machine's own daemon.
+pub(super) const INSTALLED: &str = "/etc/mcp-bridged/bridges.yaml";
+
 /// Where the configuration is when nobody says.
-const PLACES: [&str; 2] = ["bridges.yaml", "/etc/mcp-bridged/bridges.yaml"];
+const PLACES: [&str; 2] = ["bridges.yaml", INSTALLED];
 
 impl ConfigArgument {
     /// The file that is named, or the first of the usual ones that is there.
@@ -20,12 +23,14 @@ impl ConfigArgument {
     /// # Errors
     /// Nobody named a file, and none is where it is looked for: in words.
     pub(super) fn found(self) -> Result<PathBuf, String> {
-        let usual = || {
-            let mut places = PLACES.into_iter().map(PathBuf::from);
-            places.find(|place| place.exists())
-        };
+        let usual = || usual().map(PathBuf::from);
         self.config.or_else(usual).ok_or_else(no_file)
     }
+}
+
+/// The first of the usual places that has a file.
+pub(super) fn usual() -> Option<&'static str> {
+    PLACES.into_iter().find(|place| Path::new(place).exists())
 }
 
 /// Why there is nothing to read where nobody named a file.

@@ -385,7 +385,7 @@ async fn the_admin_listener_serves_as_well_and_wants_its_key() {
     daemon.until_ready("demo").await;
     let url = format!("http://{}", daemon.admin());
     let ran = output(program(&["status", "--admin", &url])).await;
-    assert_fails(&ran, 1, "wants a key");
+    assert_fails(&ran, 69, "wants a key");
     let ran = output(program(&[
         "restart", "demo", "--admin", &url, "--key", "sk-admin",
     ]))
@@ -401,6 +401,14 @@ async fn the_admin_listener_serves_as_well_and_wants_its_key() {
     let bridge = format!("http://{}", daemon.bridge("demo"));
     let ran = output(program(&["status", "--admin", &bridge])).await;
     assert_fails(&ran, 69, "is no admin listener of this version");
+
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let ran = output(program(&["status", "--admin", &nobody])).await;
+    let named = format!("no daemon answers at the admin listener {nobody} (Connection refused");
+    assert_fails(&ran, 69, &named);
+    assert!(ran.err.contains("; start it with `"), "{ran:?}");
 }
 
 #[tokio::test]

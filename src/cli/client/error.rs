@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::{StatusCode, Url};
 use thiserror::Error;
 
+use crate::cli::service::start_it;
 use crate::cli::status;
 
 /// Why a server could not be used.
@@ -16,7 +17,7 @@ pub(in crate::cli) enum ClientError {
     Unreachable {
         url: String,
         reason: String,
-        cure: &'static str,
+        cure: String,
     },
     /// Something answers there, but it does not speak MCP, or not this transport.
     #[error(
@@ -86,12 +87,15 @@ impl ClientError {
         let (reason, cure) = if refused {
             (
                 "nothing listens there".to_owned(),
-                "start it with `mcp-bridged serve`, or correct host and port",
+                format!("{}, or correct host and port", start_it(None)),
             )
         } else {
             let text = cause.to_string();
             let reason = text.split(" (os error").next().unwrap_or_default();
-            (reason.to_owned(), "correct the URL, or look at the network")
+            (
+                reason.to_owned(),
+                "correct the URL, or look at the network".to_owned(),
+            )
         };
         Self::Unreachable {
             url: shown(url),

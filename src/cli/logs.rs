@@ -32,6 +32,7 @@ async fn follow(admin: &Admin, arguments: &LogsArguments) -> Result<ExitCode, Ad
     };
     let mut query = format!("last={}", arguments.lines);
     let mut width = 0;
+    let mut begun = false;
     loop {
         let answer = admin.get(&format!("{base}?{query}")).await?;
         let (Some(lines), Some(last)) = (
@@ -43,6 +44,10 @@ async fn follow(admin: &Admin, arguments: &LogsArguments) -> Result<ExitCode, Ad
                 _ => Err(admin.strange(&answer)),
             };
         };
+        if lines.is_empty() && arguments.lines > 0 && !begun {
+            output::error(&format!("note: {}", silence(admin, arguments).await?));
+        }
+        begun = true;
         if answer.body["cut"] == true {
             output::error("… lines were dropped: there were too many at once");
         }
@@ -63,6 +68,22 @@ async fn follow(admin: &Admin, arguments: &LogsArguments) -> Result<ExitCode, Ad
         }
         query = format!("after={last}&wait={WAIT}");
     }
+}
+
+/// Why there is no line.
+async fn silence(admin: &Admin, arguments: &LogsArguments) -> Result<String, AdminError> {
+    let Some(bridge) = &arguments.bridge else {
+        return Ok("nothing has been logged yet".to_owned());
+    };
+    let facts = admin.get(&format!("bridges/{bridge}")).await?.body;
+    let state = facts["state"].as_str().map(|state| match &facts["reason"] {
+        Value::String(reason) => format!("; it is {state}: {}", output::plain(reason)),
+        _ => format!("; it is {state}"),
+    });
+    Ok(format!(
+        "nothing has been logged about `{bridge}` yet{}",
+        state.unwrap_or_default()
+    ))
 }
 
 /// Says which bridges there are.

@@ -9,6 +9,13 @@ use serde_json::Value;
 use super::admin::{Admin, AdminArguments, AdminError};
 use super::{StatusArguments, clock, output, status};
 
+/// Characters of how a server ended in the table; what is below it, and `--json`, has all of it.
+const REASON: usize = 40;
+
+/// What to type next when servers are down.
+const NEXT: &str =
+    "\n  `mcp-bridged logs NAME` tells more; `mcp-bridged restart NAME` tries it at once\n";
+
 pub(super) fn show(arguments: StatusArguments) -> ExitCode {
     match output::wait_for(run(arguments)) {
         Ok(code) | Err(code) => code,
@@ -133,7 +140,20 @@ fn table(facts: &Value) -> String {
             remarks.push((name, reason.to_owned()));
         }
     }
-    format!("{text}\n\n{}", output::table_with_remarks(&rows, &remarks))
+    let mut table = output::table_with_remarks(&rows, &remarks);
+    let bridges = facts["bridges"].as_array();
+    if bridges.into_iter().flatten().any(is_down) {
+        table.push_str(NEXT);
+    }
+    format!("{text}\n\n{table}")
+}
+
+/// Whether its server can't be kept running.
+fn is_down(bridge: &Value) -> bool {
+    matches!(
+        bridge["state"].as_str(),
+        Some("backoff" | "quarantined" | "stopped")
+    )
 }
 
 fn row(bridge: &Value, name: &str) -> Vec<String> {
@@ -144,7 +164,7 @@ fn row(bridge: &Value, name: &str) -> Vec<String> {
     }
     let exit = &bridge["last_exit"];
     let exit = match exit["reason"].as_str() {
-        Some(reason) => format!("{} ago: {}", ago(&exit["ago_ms"]), output::plain(reason)),
+        Some(reason) => format!("{} ago: {}", ago(&exit["ago_ms"]), in_short(reason)),
         None => "-".to_owned(),
     };
     let state = match bridge["state"] == "ready" && bridge["urls"].is_null() {
@@ -164,6 +184,15 @@ fn row(bridge: &Value, name: &str) -> Vec<String> {
     ]
 }
 
+/// So much of a reason as a table has room for.
+fn in_short(reason: &str) -> String {
+    let reason = output::plain(reason);
+    match reason.char_indices().nth(REASON) {
+        Some((end, _)) => format!("{}…", &reason[..end]),
+        None => reason,
+    }
+}
+
 /// Why it is not ready, when it will be tried again, and what it said last.
 fn remark(bridge: &Value, reason: &str) -> String {
     let mut remark = reason.to_owned();
@@ -174,9 +203,14 @@ fn remark(bridge: &Value, reason: &str) -> String {
         ));
     }
     let said = bridge["last_exit"]["stderr"].as_array();
-    if bridge["state"] != "unavailable"
-        && let Some(last) = said.and_then(|lines| lines.last()).and_then(Value::as_str)
-    {
+    let said = said.and_then(|lines| lines.last()).and_then(Value::as_str);
+    let logged = bridge["last_line"].as_str();
+    if bridge["state"] == "unavailable" {
+        return remark;
+    }
+    // One that starts has written what the one before it had no time for.
+    let fresh = logged.filter(|_| bridge["state"] == "starting");
+    if let Some(last) = fresh.or(said).or(logged) {
         remark.push_str(&format!("; it said: {last}"));
     }
     remark
@@ -230,8 +264,35 @@ git      backoff  100ms  -     0         0         0          -      100ms ago: 
 gateway  ready    -      -     -         -         -          4      -
 
   git: exit code 1; next start in 400ms; it said: no repository
+
+  `mcp-bridged logs NAME` tells more; `mcp-bridged restart NAME` tries it at once
 ";
         assert_eq!(table(&facts()), expected);
+    }
+
+    #[test]
+    fn a_remark_has_what_the_server_wrote_last() {
+        let said = |state: &str, stderr: Value, line: Value| {
+            let bridge =
+                json!({"state": state, "last_exit": {"stderr": stderr}, "last_line": line});
+            remark(&bridge, "why")
+        };
+        for (state, stderr, line, expected) in [
+            ("backoff", json!(["a", "b"]), json!("c"), "why; it said: b"),
+            ("backoff", json!([]), json!("c"), "why; it said: c"),
+            ("starting", json!(["a"]), json!("c"), "why; it said: c"),
+            ("starting", json!(null), json!(null), "why"),
+            ("unavailable", json!(["a"]), json!("c"), "why"),
+        ] {
+            assert_eq!(said(state, stderr, line), expected, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_long_reason_keeps_the_table_narrow() {
+        let exit = json!({"reason": "é".repeat(100), "ago_ms": 1_000});
+        let row = row(&json!({"last_exit": exit}), "a");
+        assert_eq!(row[8], format!("1s ago: {}…", "é".repeat(REASON)));
     }
 
     #[test]

@@ -196,7 +196,17 @@ async fn status(State(admin): State<Admin>, request: Request) -> Response {
     if let Err(reject) = admin.admit(&request, READ, true) {
         return reject.into_response();
     }
-    let bridges: Vec<Value> = admin.entries().iter().map(facts::of).collect();
+    let all = admin.entries();
+    let bridges: Vec<Value> = all
+        .iter()
+        .map(|entry| {
+            let mut facts = facts::of(entry);
+            if !facts["reason"].is_null() {
+                facts["last_line"] = json!(logs::last_words(&admin, entry.bridge.name()));
+            }
+            facts
+        })
+        .collect();
     let published = admin.published.borrow();
     let portless = published.portless.iter();
     let portless = portless.map(|(name, why)| json!({ "name": name, "reason": **why }));
@@ -250,7 +260,7 @@ async fn restart(
     };
     info!(
         bridge = entry.bridge.name(),
-        "restart asked for at the admin listener"
+        "an operator asks for a restart"
     );
     // Before the order, so that whoever waits for the next one doesn't take this one for it.
     let generation = entry.bridge.status().generation;
@@ -265,7 +275,7 @@ async fn reload(State(admin): State<Admin>, request: Request) -> Response {
     if let Err(reject) = admin.admit(&request, "POST", true) {
         return reject.into_response();
     }
-    info!("reload asked for at the admin listener");
+    info!("an operator asks for a reload");
     let (answer, outcome) = oneshot::channel();
     let ordered = admin.orders.send(answer).await;
     // Both fail only when the main loop has ended.

@@ -45,10 +45,11 @@ impl Supervisor {
         let mut rows = Vec::new();
         for running in &self.bridges {
             let status = running.bridge.status();
-            let failure = status
-                .last_exit
-                .map(|last| last.reason)
-                .filter(|_| !status.phase.is_healthy());
+            let last = status.last_exit.filter(|_| !status.phase.is_healthy());
+            let failure = last.map(|last| match last.stderr.last() {
+                Some(said) => format!("{}; it said: {said}", last.reason),
+                None => last.reason,
+            });
             rows.push(Row {
                 bridge: running.settings.name.clone(),
                 state: status.phase.label(),

@@ -102,6 +102,9 @@ async fn the_gateway_is_asked_and_never_restarted() {
     restart.env("RUNTIME_DIRECTORY", daemon.dir());
     let ran = output(restart).await;
     assert_fails(&ran, 64, "`mcp-bridged reload` applies its changed section");
+    let mut logs = program(&["logs", "gateway", "--config", file.to_str().unwrap()]);
+    logs.env("RUNTIME_DIRECTORY", daemon.dir());
+    assert_eq!(output(logs).await.code, Some(0));
 }
 
 #[tokio::test]

@@ -117,6 +117,15 @@ async fn status_is_no_success_while_a_bridge_is_down() {
         "{ran:?}"
     );
 
+    assert!(ran.out.ends_with("tries it at once\n"), "{ran:?}");
+    daemon.until_logged("; it said: no luck\n").await;
+
+    let ran = run(&daemon, &["logs", "gone"]).await;
+    assert_eq!((ran.code, &*ran.out), (Some(0), ""), "{ran:?}");
+    let note =
+        "note: nothing has been logged about `gone` yet; it is unavailable: command `no-such";
+    assert!(ran.err.starts_with(note), "{ran:?}");
+
     let ran = run(&daemon, &["restart", "bad"]).await;
     assert_fails(&ran, 1, "error: bad: exit code 3\n  no luck\n");
     let ran = run(&daemon, &["restart", "gone"]).await;
@@ -125,6 +134,29 @@ async fn status_is_no_success_while_a_bridge_is_down() {
         1,
         "gone is unavailable: command `no-such-program` not found",
     );
+}
+
+#[tokio::test]
+async fn status_has_what_a_server_says_that_never_gets_ready() {
+    let wrong = "echo Listening...; exec sleep 1000";
+    let late = "echo no database >&2; exec sleep 1000";
+    let daemon = Daemon::start(&format!(
+        "bridges:\n  wrong: {{ port: 0, command: sh, args: [-c, \"{wrong}\"] }}\n  late: {{ port: 0, command: sh, args: [-c, \"{late}\"] }}\n"
+    ))
+    .await;
+    let parts = [
+        "  wrong: the server is starting; it said: server wrote a line that is no message ",
+        "line=\"Listening...\"",
+        "  late: the server is starting; it said: no database\n",
+    ];
+    until("what they say", async || {
+        let ran = run(&daemon, &["status"]).await;
+        parts
+            .iter()
+            .all(|part| ran.out.contains(part))
+            .then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -12,6 +12,11 @@ use crate::journal::{Excerpt, From, Line, Severity};
 
 /// Lines that are told when nothing is said.
 const LAST: usize = 100;
+/// How many lines the last words of a server are looked for in, and how much of them is told, in characters.
+const RECENT: usize = 50;
+const WORDS: usize = 300;
+/// How the line begins that the bridge logs when a server writes something else than messages to stdout.
+const NO_MESSAGE: &str = "server wrote a line that is no message";
 /// The longest wait for a line. Proxies between give up after a minute.
 const LONGEST: u64 = 30;
 
@@ -40,10 +45,23 @@ pub(super) async fn of_one(
     let name = match admin.find(&name) {
         Ok(entry) => entry.bridge.name().to_owned(),
         // Such as the gateway, and bridges that a reload took away.
-        Err(_) if admin.journal.knows(&name) => name,
+        Err(_) if admin.journal.knows(&name) || is_gateway(&admin, &name) => name,
         Err(reject) => return reject.into_response(),
     };
     answer(&admin, Some(&name), Asked::by(&request)).await
+}
+
+/// A gateway is known before there is anything to say about it.
+fn is_gateway(admin: &Admin, name: &str) -> bool {
+    name == "gateway" && admin.published.borrow().gateway.is_some()
+}
+
+/// What a server wrote last: to stderr, or to stdout where no message was expected.
+pub(super) fn last_words(admin: &Admin, bridge: &str) -> Option<String> {
+    let excerpt = admin.journal.read(Some(bridge), From::Last(RECENT));
+    let is_of_it = |line: &&Line| line.is_servers || line.text.starts_with(NO_MESSAGE);
+    let line = excerpt.lines.iter().rfind(is_of_it)?;
+    Some(line.text.chars().take(WORDS).collect())
 }
 
 async fn answer(admin: &Admin, name: Option<&str>, asked: Asked) -> Response {

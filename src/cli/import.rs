@@ -74,11 +74,14 @@ impl Source {
 
 /// Reads a file of whichever kind it is; `-` is stdin.
 fn read(file: &Path) -> Result<Source, String> {
-    let shown = file.display();
-    let text = match file.to_str() {
-        Some("-") => std::io::read_to_string(std::io::stdin()),
-        _ => std::fs::read_to_string(file),
+    let (file, text) = match file.to_str() {
+        Some("-") => (
+            Path::new("stdin"),
+            std::io::read_to_string(std::io::stdin()),
+        ),
+        _ => (file, std::fs::read_to_string(file)),
     };
+    let shown = file.display();
     let text = text.map_err(|error| format!("{shown} cannot be read: {error}"))?;
     let value = match text.trim_start().starts_with('{') {
         true => jsonc::parse(&text).map_err(|error| format!("{shown}: {error}"))?,

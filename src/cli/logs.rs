@@ -70,6 +70,11 @@ async fn follow(admin: &Admin, arguments: &LogsArguments) -> Result<ExitCode, Ad
     }
 }
 
+/// What shows more of a bridge's server than there is room for.
+pub(super) fn more_about(bridge: &str) -> String {
+    format!("`mcp-bridged logs {bridge}` tells more")
+}
+
 /// Why there is no line.
 async fn silence(admin: &Admin, arguments: &LogsArguments) -> Result<String, AdminError> {
     let Some(bridge) = &arguments.bridge else {

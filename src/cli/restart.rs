@@ -20,6 +20,7 @@ const LAST_WORDS: usize = 10;
 #[derive(Debug, PartialEq)]
 enum Start {
     Ready {
+        after: Duration,
         pid: Option<u64>,
         tools: Option<u64>,
     },
@@ -201,8 +202,11 @@ fn outcome(facts: &Value, generation: u64, elapsed: Duration) -> Option<Start> {
             .as_u64()
             .is_some_and(|millis| Duration::from_millis(millis) <= elapsed)
     };
+    let span = |key: &str| Duration::from_millis(facts[key].as_u64().unwrap_or_default());
     match word(facts, "state") {
         "ready" if is_new => Some(Start::Ready {
+            // It may have been ready for a while when its turn to be looked at came.
+            after: elapsed.saturating_sub(span("since_ms")),
             pid: facts["pid"].as_u64(),
             tools: facts["tools"].as_u64(),
         }),
@@ -216,8 +220,12 @@ fn outcome(facts: &Value, generation: u64, elapsed: Duration) -> Option<Start> {
             let lines = lines.map_or(&[][..], |lines| {
                 &lines[lines.len().saturating_sub(LAST_WORDS)..]
             });
+            let reason = exit["reason"].as_str().unwrap_or("it stopped");
             Some(Start::Failed {
-                reason: exit["reason"].as_str().unwrap_or("it stopped").to_owned(),
+                reason: match lines.is_empty() {
+                    true => format!("{reason}; {}", logs::more_about(word(facts, "bridge"))),
+                    false => reason.to_owned(),
+                },
                 said: lines
                     .iter()
                     .filter_map(Value::as_str)
@@ -231,10 +239,9 @@ fn outcome(facts: &Value, generation: u64, elapsed: Duration) -> Option<Start> {
 
 /// Tells it; whether it went well.
 fn said(bridge: &str, start: &Start, begun: Instant) -> bool {
-    let time = clock::span(begun.elapsed());
     match start {
-        Start::Ready { pid, tools } => {
-            let mut facts = vec![format!("after {time}")];
+        Start::Ready { after, pid, tools } => {
+            let mut facts = vec![format!("after {}", clock::span(*after))];
             facts.extend(pid.map(|pid| format!("pid {pid}")));
             facts.extend(tools.map(|tools| format!("{tools} tools")));
             output::line(&format!("{bridge}: ready ({})", facts.join(", ")));
@@ -248,7 +255,11 @@ fn said(bridge: &str, start: &Start, begun: Instant) -> bool {
             false
         }
         Start::Late { state } => {
-            output::error(&format!("error: {bridge}: still {state} after {time}"));
+            let time = clock::span(begun.elapsed());
+            let more = logs::more_about(bridge);
+            output::error(&format!(
+                "error: {bridge}: still {state} after {time}; {more}"
+            ));
             false
         }
     }
@@ -282,10 +293,13 @@ mod tests {
                 said,
             })
         };
-        let ready = Some(Start::Ready {
-            pid: Some(7),
-            tools: None,
-        });
+        let ready = |after| {
+            Some(Start::Ready {
+                after: Duration::from_millis(after),
+                pid: Some(7),
+                tools: None,
+            })
+        };
         let exit =
             |ago: u64| json!({"reason": "exit code 1", "ago_ms": ago, "stderr": ["no", "way"]});
         check(json!({"state": "ready", "generation": 3, "pid": 6}), None);
@@ -294,7 +308,20 @@ mod tests {
             json!({"state": "starting", "generation": 4, "pid": 7}),
             None,
         );
-        check(json!({"state": "ready", "generation": 4, "pid": 7}), ready);
+        check(
+            json!({"state": "ready", "generation": 4, "pid": 7}),
+            ready(1_000),
+        );
+        // It was looked at late.
+        check(
+            json!({"state": "ready", "generation": 4, "pid": 7, "since_ms": 900}),
+            ready(100),
+        );
+        let mute = json!({"reason": "no answer", "ago_ms": 1, "stderr": []});
+        check(
+            json!({"state": "backoff", "generation": 4, "bridge": "db", "last_exit": mute}),
+            failed("no answer; `mcp-bridged logs db` tells more", &[]),
+        );
         check(
             json!({"state": "backoff", "generation": 3, "last_exit": exit(2_000)}),
             None,

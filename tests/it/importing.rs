@@ -220,3 +220,9 @@ async fn what_is_no_such_file_is_refused() {
     let ran = output(program(&["import", "--supergateway", line])).await;
     assert_fails(&ran, 78, "has none of --stdio");
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_stdin_is_said_of_stdin() {
+    let ran = import(&["-"]).await;
+    assert_fails(&ran, 78, "error: stdin");
+}

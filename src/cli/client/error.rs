@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::{StatusCode, Url};
 use thiserror::Error;
 
+use crate::cli::logs::more_about;
 use crate::cli::service::start_it;
 use crate::cli::status;
 
@@ -31,8 +32,13 @@ pub(in crate::cli) enum ClientError {
     #[error("{url} refused the key: compare --key, MCP_BRIDGED_KEY and the bridge's `api_keys`")]
     KeyWrong { url: String },
     /// The server answered with a JSON-RPC error.
-    #[error("{message} (code {code})")]
-    Refused { code: i64, message: String },
+    #[error("{message} (code {code}){}", down.as_deref().map_or_else(String::new, |down| format!("; {}", more_about(down))))]
+    Refused {
+        code: i64,
+        message: String,
+        /// The bridge that says so because its server is down.
+        down: Option<String>,
+    },
     /// The answer did not come in time.
     #[error("{url} did not answer `{method}` within {limit:?}; {cure}")]
     Late {

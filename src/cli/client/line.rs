@@ -235,7 +235,18 @@ pub(super) fn refusal(body: &[u8]) -> Option<ClientError> {
     Some(ClientError::Refused {
         code: code.unwrap_or_default(),
         message: message.map_or_else(|| "the server refused".to_owned(), String::from),
+        down: text("data").and_then(down),
     })
+}
+
+/// The bridge whose server is down, by what a bridge says of it. One that is unavailable has said its cure.
+fn down(data: &[u8]) -> Option<String> {
+    let text = |key| string_value(member(data, key)?.of(data)).map(String::from);
+    let kind = text("kind")?;
+    let is_down = matches!(&*kind, "server_unavailable" | "server_exited");
+    let is_bridges = text("source").is_some_and(|source| source == "bridge");
+    let is_cured = text("state").is_some_and(|state| state == "unavailable");
+    (is_down && is_bridges && !is_cured).then(|| text("bridge"))?
 }
 
 impl Stream {

@@ -162,6 +162,12 @@ async fn what_is_no_mcp_server_is_named_without_secrets() {
             "starting (code -31001)",
             1,
         ),
+        (
+            "HTTP 503 Service Unavailable | {\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-31001,\"message\":\"exit code 3\",\
+             \"data\":{\"source\":\"bridge\",\"kind\":\"server_unavailable\",\"bridge\":\"db\",\"state\":\"backoff\"}}}",
+            "exit code 3 (code -31001); `mcp-bridged logs db` tells more",
+            1,
+        ),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = address(&listener);

@@ -113,7 +113,7 @@ impl Report {
             "target": self.target,
             "step": step.name,
             "passed": step.passed,
-            "ms": step.millis,
+            "ms": step.millis.map(|millis| (millis * 1000.0).round() / 1000.0),
             "what": step.what,
         }));
     }

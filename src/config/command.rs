@@ -46,7 +46,11 @@ pub struct ProcessLimits {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum CommandError {
     /// No directory of the `PATH` has it.
-    #[error("command `{program}` not found on PATH ({})", in_short(path))]
+    #[error(
+        "command `{program}` not found on PATH ({}); {}",
+        in_short(path),
+        cure(program)
+    )]
     NotOnPath {
         /// As configured.
         program: String,
@@ -54,15 +58,27 @@ pub enum CommandError {
         path: String,
     },
     /// The path leads nowhere.
-    #[error("command `{}` does not exist", path.display())]
+    #[error("command `{}` does not exist; install it or correct its path", path.display())]
     Missing {
         /// Relative paths count from the child's working directory.
         path: PathBuf,
     },
-    /// There is something, but it is no executable file.
-    #[error("command `{}` is not an executable file", path.display())]
+    /// There is a file, but it is not executable.
+    #[error("command `{path}` is not executable; run `chmod +x {path}`, or correct its path", path = path.display())]
     NotExecutable {
         /// What was found.
+        path: PathBuf,
+    },
+    /// There is something else than a file.
+    #[error("command `{}` is no file; name a program", path.display())]
+    NoFile {
+        /// What was found.
+        path: PathBuf,
+    },
+    /// The directory that it is to run in isn't one, so that no program can be started there.
+    #[error("the directory `{}` of `cwd` does not exist; create it or correct `cwd`", path.display())]
+    NoDirectory {
+        /// As configured, below the directory of the file.
         path: PathBuf,
     },
 }
@@ -86,11 +102,15 @@ impl Command {
     /// # Errors
     /// When there is none; the message names the places that were looked at.
     pub fn resolve(&self) -> Result<PathBuf, CommandError> {
+        if let Some(path) = self.cwd.as_ref().filter(|path| !path.is_dir()) {
+            return Err(CommandError::NoDirectory { path: path.clone() });
+        }
         if self.program.as_bytes().contains(&b'/') {
             let path = self.in_cwd(Path::new(&self.program));
             return match kind_of(&path) {
                 Kind::Executable => Ok(path),
-                Kind::Other => Err(CommandError::NotExecutable { path }),
+                Kind::File => Err(CommandError::NotExecutable { path }),
+                Kind::Other => Err(CommandError::NoFile { path }),
                 Kind::Nothing => Err(CommandError::Missing { path }),
             };
         }
@@ -100,8 +120,9 @@ impl Command {
             let path = self.in_cwd(&directory.join(&self.program));
             match kind_of(&path) {
                 Kind::Executable => return Ok(path),
-                Kind::Other => unfit = unfit.or(Some(path)),
-                Kind::Nothing => {}
+                Kind::File => unfit = unfit.or(Some(path)),
+                // A directory of that name is meant by nobody.
+                Kind::Other | Kind::Nothing => {}
             }
         }
         Err(match unfit {
@@ -158,16 +179,25 @@ fn in_short(path: &str) -> String {
     }
 }
 
+fn cure(program: &str) -> &'static str {
+    match program.contains(' ') {
+        true => "no shell is involved, put its arguments under `args`",
+        false => "install it or set its full path",
+    }
+}
+
 enum Kind {
     Executable,
+    File,
     Other,
     Nothing,
 }
 
 fn kind_of(path: &Path) -> Kind {
     match path.metadata() {
-        Ok(file) if file.is_file() && file.permissions().mode() & 0o111 != 0 => Kind::Executable,
-        Ok(_) => Kind::Other,
+        Ok(file) if !file.is_file() => Kind::Other,
+        Ok(file) if file.permissions().mode() & 0o111 != 0 => Kind::Executable,
+        Ok(_) => Kind::File,
         Err(_) => Kind::Nothing,
     }
 }
@@ -219,19 +249,30 @@ mod tests {
         let message = |c: Command| c.resolve().unwrap_err().to_string();
         assert_eq!(
             message(command("tool", Some("/nowhere:/x"), None)),
-            "command `tool` not found on PATH (/nowhere:/x)"
+            "command `tool` not found on PATH (/nowhere:/x); install it or set its full path"
         );
         assert_eq!(
             message(command("/no/tool", None, None)),
-            "command `/no/tool` does not exist"
+            "command `/no/tool` does not exist; install it or correct its path"
         );
+        let data = message(command("data", Some(&absolute), None));
         assert!(
-            message(command("data", Some(&absolute), None))
-                .ends_with("bin/data` is not an executable file")
+            data.contains("bin/data` is not executable; run `chmod +x /"),
+            "{data}"
         );
+        let directory = message(command("./bin", None, Some(home.path())));
         assert!(
-            message(command("./bin", None, Some(home.path())))
-                .ends_with("is not an executable file")
+            directory.ends_with("bin` is no file; name a program"),
+            "{directory}"
+        );
+        let spaced = message(command("npx -y x", Some("/x"), None));
+        assert!(
+            spaced.ends_with("put its arguments under `args`"),
+            "{spaced}"
+        );
+        assert_eq!(
+            message(command("sh", None, Some(Path::new("/no/where")))),
+            "the directory `/no/where` of `cwd` does not exist; create it or correct `cwd`"
         );
         assert!(command("sh", None, None).resolve().is_ok());
     }

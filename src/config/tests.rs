@@ -328,6 +328,7 @@ bridges:
         ("all.env", "E=5\n"),
         ("key", "  secret\n"),
     ];
+    fs::create_dir(directory.path().join("sub")).unwrap();
     let Loaded { config, warnings } = load_in(&directory, &yaml, &files);
     let [a, b] = &config.bridges[..] else {
         panic!("{config:?}")
@@ -376,6 +377,8 @@ fn what_deserves_a_look_is_a_warning() {
   b: { port: 2, command: npx -y thing }
   c: { port: 3, command: no-such }
   d: { port: 4, command: cat, host: '::', api_keys: [k] }
+  e: { port: 6, command: cat, cwd: none }
+  f: { port: 7, command: ./open.env, cwd: . }
 admin: { port: 5, host: 0.0.0.0 }";
     let Loaded { warnings, config } = load_in(&directory, yaml, &[]);
     assert!(
@@ -399,7 +402,10 @@ admin: { port: 5, host: 0.0.0.0 }";
              involved, put its arguments under `args`",
             "bridges.yaml:4:26: bridges.c.command: command `no-such` not found on PATH (/usr/bin:/bin); install it or set its \
              full path",
-            "bridges.yaml:6:16: admin.port: 0.0.0.0:5 can be reached from other machines and has no `api_keys`: everybody \
+            "bridges.yaml:6:36: bridges.e.cwd: the directory `none` of `cwd` does not exist; create it or correct `cwd`",
+            "bridges.yaml:7:26: bridges.f.command: command `././open.env` is not executable; run `chmod +x ././open.env`, or \
+             correct its path",
+            "bridges.yaml:8:16: admin.port: 0.0.0.0:5 can be reached from other machines and has no `api_keys`: everybody \
              there may use it",
         ]
     );

@@ -7,7 +7,7 @@ use super::super::draft::Draft;
 use super::super::keys::{BRIDGE_OWN, BRIDGE_SHARED, REMOTE_OWN, SERVER_OWN, SERVER_SHARED};
 use super::super::wording::reason;
 use super::super::yaml::{Entry, Node, join};
-use super::super::{Bridge, Isolation};
+use super::super::{Bridge, CommandError, Isolation};
 use super::{Loader, Read};
 
 impl Loader<'_> {
@@ -141,22 +141,20 @@ impl Loader<'_> {
             return;
         };
         if bridge.optional {
-            cures.push(format!(
-                "{error}; install it or set its full path, then reload"
-            ));
-        } else if let Some(command) = entry.node.entry("command") {
-            let spaces = bridge.command.program.to_string_lossy().contains(' ');
-            let cure = if spaces {
-                "no shell is involved, put its arguments under `args`"
-            } else {
-                "install it or set its full path"
-            };
-            self.warnings.at(
-                command.node.place,
-                join(path, "command"),
-                format!("{error}; {cure}"),
-            );
+            cures.push(format!("{error}, then reload"));
+            return;
         }
+        let key = match error {
+            CommandError::NoDirectory { .. } => "cwd",
+            _ => "command",
+        };
+        // A directory may come from `defaults`.
+        let place = match (entry.node.entry(key), entry.node.entry("command")) {
+            (Some(own), _) => own.node.place,
+            (None, Some(_)) => entry.place,
+            (None, None) => return,
+        };
+        self.warnings.at(place, join(path, key), error.to_string());
     }
 }
 

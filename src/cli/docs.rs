@@ -34,7 +34,9 @@ pub(super) fn man(directory: Option<&Path>) -> ExitCode {
             .map(|()| None),
         None => {
             let mut page = Vec::new();
-            let rendered = clap_mangen::Man::new(Arguments::command()).render(&mut page);
+            // There is no page of `help`.
+            let command = Arguments::command().disable_help_subcommand(true);
+            let rendered = clap_mangen::Man::new(command).render(&mut page);
             rendered.map(|()| Some(String::from_utf8_lossy(&page).into_owned()))
         }
     };

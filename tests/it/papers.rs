@@ -1,5 +1,6 @@
 //! What comes with the program: schema, completions, manual pages, version.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
@@ -128,6 +129,29 @@ async fn the_version_has_the_commit_where_there_is_one() {
 #[tokio::test]
 async fn what_a_package_ships_of_it_is_current() {
     let share = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/share");
+    // The first page refers to those of the commands.
+    let dir = tempfile::tempdir().unwrap();
+    let ran = output(program(&["man", "--dir", dir.path().to_str().unwrap()])).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let pages = |dir: &Path| -> BTreeMap<String, String> {
+        let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap());
+        let read = files.map(|file| {
+            let name = file.file_name().into_string().unwrap();
+            (name, fs::read_to_string(file.path()).unwrap())
+        });
+        read.filter(|(name, _)| name.ends_with(".1")).collect()
+    };
+    let (written, committed) = (pages(dir.path()), pages(&share));
+    assert_eq!(
+        written.keys().collect::<Vec<_>>(),
+        committed.keys().collect::<Vec<_>>()
+    );
+    for (name, page) in &written {
+        assert!(
+            *page == committed[name],
+            "systemd/share/{name} is not what `mcp-bridged man --dir systemd/share` writes; write it anew"
+        );
+    }
     for (file, arguments) in [
         ("mcp-bridged.1", &["man"][..]),
         ("mcp-bridged.bash", &["completions", "bash"]),

@@ -62,7 +62,7 @@ const MAX_ORDERS: usize = 4;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Ports could not be had: all of them.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    #[error("{}", BindError::lines(.0))]
     Bind(Vec<BindError>),
     /// The configured admin socket could not be had.
     #[error(transparent)]

@@ -1,5 +1,6 @@
 //! `serve` and `run`: the daemon.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -23,8 +24,12 @@ pub(super) fn serve(arguments: ServeArguments) -> ExitCode {
         Err(message) => return fail(&message, status::CONFIG),
     };
     let environment = Environment::of_process();
-    let load = move || Config::load(&path, &environment);
-    daemon(load, arguments.log, arguments.ports_file)
+    let socket_of = |config: &Config| match &config.socket.path {
+        Some(path) => vec![path.clone()],
+        None => config::admin_sockets(config.file.as_deref(), "", &environment),
+    };
+    let load = || Config::load(&path, &environment);
+    daemon(load, socket_of, arguments.log, arguments.ports_file)
 }
 
 /// Serves one command.
@@ -51,13 +56,16 @@ pub(super) fn run(arguments: RunArguments) -> ExitCode {
                 warnings: Vec::new(),
             })
         },
+        |_| Vec::new(),
         log,
         ports_file,
     )
 }
 
+/// `sockets_of` tells where another daemon of the same configuration would answer.
 fn daemon(
     load: impl Fn() -> Result<Loaded, Problems>,
+    sockets_of: impl Fn(&Config) -> Vec<PathBuf>,
     log: LogArguments,
     ports_file: Option<PathBuf>,
 ) -> ExitCode {
@@ -103,12 +111,21 @@ fn daemon(
     for warning in warnings {
         warn!("{warning}");
     }
+    let rivals = sockets_of(&config);
     let started =
         runtime.block_on(async { Supervisor::start(config, sockets, shutdown, metrics, journal) });
     let supervisor = match started {
         Ok(supervisor) => supervisor,
         Err(error @ (StartError::Bind(_) | StartError::Socket(_))) => {
-            return fail(&error.to_string(), status::UNAVAILABLE);
+            let rival = rivals.iter().any(|path| UnixStream::connect(path).is_ok());
+            let rival = match rival {
+                true => {
+                    "\na daemon of this configuration runs already: `mcp-bridged status` shows it, `mcp-bridged reload` has it read the \
+                     file again"
+                }
+                false => "",
+            };
+            return fail(&format!("{error}{rival}"), status::UNAVAILABLE);
         }
         Err(StartError::Machine(error)) => {
             return fail(

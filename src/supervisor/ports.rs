@@ -24,11 +24,36 @@ const RETRY_SOON: Duration = Duration::from_millis(100);
 
 /// A port that could not be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {listen} for {name}: {source}{}", cure(.source))]
+#[error("{}{}", self.what(), cure(.source))]
 pub struct BindError {
     name: String,
     listen: Listen,
     source: io::Error,
+}
+
+impl BindError {
+    /// Without the cure.
+    fn what(&self) -> String {
+        let Self {
+            name,
+            listen,
+            source,
+        } = self;
+        format!("cannot listen on {listen} for {name}: {source}")
+    }
+
+    /// A line for each of `errors`; of those with one cure the last has it.
+    pub(super) fn lines(errors: &[BindError]) -> String {
+        let mut lines = Vec::new();
+        for (at, error) in errors.iter().enumerate() {
+            let next = errors.get(at + 1).map(|next| cure(&next.source));
+            lines.push(match next == Some(cure(&error.source)) {
+                true => error.what(),
+                false => error.to_string(),
+            });
+        }
+        lines.join("\n")
+    }
 }
 
 fn cure(error: &io::Error) -> &'static str {

@@ -399,6 +399,29 @@ async fn a_configured_socket_is_used_and_moves_with_a_reload() {
 }
 
 #[tokio::test]
+async fn a_second_daemon_of_a_file_hears_of_the_first() {
+    let ports = [0, 1].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [a, b] = ports.map(|port| port.local_addr().unwrap().port());
+    let daemon = Daemon::start(&format!(
+        "bridges:\n  a: {{ port: {a}, demo: true }}\n  b: {{ port: {b}, demo: true }}\n"
+    ))
+    .await;
+    daemon.until_ready("b").await;
+    let ran = run(&daemon, &["serve"]).await;
+    assert_fails(
+        &ran,
+        69,
+        "a daemon of this configuration runs already: `mcp-bridged status`",
+    );
+    assert_eq!(ran.err.matches("cannot listen on 127.0.0.1:").count(), 2);
+    assert_eq!(
+        ran.err.matches("another program has it").count(),
+        1,
+        "{ran:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_socket_that_cannot_be_had_ends_the_start() {
     let config = format!("admin: {{ socket: none/such.sock }}\n{PLAIN}");
     let ended = Daemon::fails(&config).await;

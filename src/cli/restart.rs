@@ -222,7 +222,8 @@ fn outcome(facts: &Value, generation: u64, elapsed: Duration) -> Option<Start> {
             });
             let reason = exit["reason"].as_str().unwrap_or("it stopped");
             Some(Start::Failed {
-                reason: match lines.is_empty() {
+                // A command that can't be started has its cure, and no more in the logs.
+                reason: match lines.is_empty() && is_new {
                     true => format!("{reason}; {}", logs::more_about(word(facts, "bridge"))),
                     false => reason.to_owned(),
                 },
@@ -318,6 +319,10 @@ mod tests {
             ready(100),
         );
         let mute = json!({"reason": "no answer", "ago_ms": 1, "stderr": []});
+        check(
+            json!({"state": "backoff", "generation": 3, "bridge": "db", "last_exit": mute}),
+            failed("no answer", &[]),
+        );
         check(
             json!({"state": "backoff", "generation": 4, "bridge": "db", "last_exit": mute}),
             failed("no answer; `mcp-bridged logs db` tells more", &[]),

@@ -150,10 +150,12 @@ fn table(facts: &Value) -> String {
 
 /// Whether its server can't be kept running.
 fn is_down(bridge: &Value) -> bool {
-    matches!(
-        bridge["state"].as_str(),
-        Some("backoff" | "quarantined" | "stopped")
-    )
+    match bridge["state"].as_str() {
+        Some("backoff" | "quarantined" | "stopped") => true,
+        // Not for the first time.
+        Some("starting") => !bridge["last_exit"].is_null(),
+        _ => false,
+    }
 }
 
 fn row(bridge: &Value, name: &str) -> Vec<String> {

@@ -145,8 +145,7 @@ async fn status_has_what_a_server_says_that_never_gets_ready() {
     ))
     .await;
     let parts = [
-        "  wrong: the server is starting; it said: server wrote a line that is no message ",
-        "line=\"Listening...\"",
+        "  wrong: the server is starting; it said: \"Listening...\" on stdout, where only messages belong\n",
         "  late: the server is starting; it said: no database\n",
     ];
     until("what they say", async || {

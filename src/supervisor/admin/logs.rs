@@ -61,7 +61,20 @@ pub(super) fn last_words(admin: &Admin, bridge: &str) -> Option<String> {
     let excerpt = admin.journal.read(Some(bridge), From::Last(RECENT));
     let is_of_it = |line: &&Line| line.is_servers || line.text.starts_with(NO_MESSAGE);
     let line = excerpt.lines.iter().rfind(is_of_it)?;
-    Some(line.text.chars().take(WORDS).collect())
+    let words = match line.is_servers {
+        true => line.text.clone(),
+        false => misplaced(&line.text),
+    };
+    Some(words.chars().take(WORDS).collect())
+}
+
+/// What the bridge's own line about a wrong line quotes of that.
+fn misplaced(text: &str) -> String {
+    let quoted = text.split_once(" line=").map_or(text, |(_, rest)| rest);
+    let quoted = quoted
+        .split_once(" not_shown=")
+        .map_or(quoted, |(it, _)| it);
+    format!("{quoted} on stdout, where only messages belong")
 }
 
 async fn answer(admin: &Admin, name: Option<&str>, asked: Asked) -> Response {
@@ -135,6 +148,22 @@ fn line(line: &Line) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_is_no_message_is_quoted() {
+        for (text, expected) in [
+            (
+                r#"server wrote a line that is no message error="not JSON" line="a b" not_shown=0"#,
+                r#""a b" on stdout, where only messages belong"#,
+            ),
+            (
+                "server wrote a line that is no message line=Listening",
+                "Listening on stdout, where only messages belong",
+            ),
+        ] {
+            assert_eq!(misplaced(text), expected);
+        }
+    }
 
     #[test]
     fn queries_are_read() {

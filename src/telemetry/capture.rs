@@ -32,8 +32,13 @@ impl<S: Subscriber> Layer<S> for Capture {
             _ => Severity::Debug,
         };
         let text = format!("{}{}", words.message, words.fields);
+        // A server's lines keep their indentation: a traceback has no other shape.
+        let text = match is_servers {
+            true => text.trim_end(),
+            false => text.trim(),
+        };
         self.0
-            .add(&words.bridge, severity, is_servers, text.trim().to_owned());
+            .add(&words.bridge, severity, is_servers, text.to_owned());
     }
 }
 
@@ -84,7 +89,7 @@ mod tests {
         let journal = Journal::new();
         let subscriber = tracing_subscriber::registry().with(Capture(journal.clone()));
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(target: "server", bridge = "db", pid = 7, "listening on stdio");
+            tracing::info!(target: "server", bridge = "db", pid = 7, "  listening on stdio ");
             let name = "db".to_owned();
             tracing::warn!(
                 bridge = name,
@@ -100,7 +105,7 @@ mod tests {
             .map(|line| (&*line.bridge, line.severity, line.is_servers, &*line.text))
             .collect();
         let expected = [
-            ("db", Severity::Info, true, "listening on stdio"),
+            ("db", Severity::Info, true, "  listening on stdio"),
             (
                 "db",
                 Severity::Warn,

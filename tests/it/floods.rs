@@ -47,8 +47,9 @@ async fn flood(arguments: serde_json::Value) {
         .start_call("flood", &arguments, &json!("mine"))
         .await;
     call_for(2, &mut [same, other]).await;
-    let peak = proc::peak_resident(daemon.pid());
-    assert!(peak - before < GROWTH, "{} MiB", (peak - before) >> 20);
+    // the kernel's counts are a little behind, so that a peak can seem less than what was there before
+    let growth = proc::peak_resident(daemon.pid()).saturating_sub(before);
+    assert!(growth < GROWTH, "{} MiB", growth >> 20);
     assert_eq!(daemon.health("one").await.0, 200);
 }
 

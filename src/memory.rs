@@ -28,8 +28,8 @@ const SPARE: libc::c_int = 8 * 1024 * 1024;
 const GROWTH: usize = 256;
 /// The same while it works: 64 MiB.
 const MUCH: usize = 16 * 1024;
-/// Growth after which the program's own pages go as well: 8 MiB, more than all of them. What is called now and then keeps
-/// what it needs.
+/// Where so many pages were given back, the program's own go as well: 8 MiB. What is called now and then keeps what it
+/// needs.
 const PROGRAM: usize = 2 * 1024;
 
 /// Tells the allocator how to behave. Once, before the first thread is started.
@@ -66,18 +66,18 @@ impl Memory {
         let Some(now) = resident() else { return };
         let rests = self.rests();
         let patience = if rests { GROWTH } else { MUCH };
-        // The first time all that only the start has needed goes.
-        let growth = self
-            .tidy
-            .map_or(usize::MAX, |tidy| now.saturating_sub(tidy));
-        if growth < patience {
-            self.tidy = self.tidy.map(|tidy| tidy.min(now));
+        if let Some(tidy) = &mut self.tidy
+            && now < *tidy + patience
+        {
+            *tidy = now.min(*tidy);
             return;
         }
-        if growth >= PROGRAM {
+        trim();
+        let freed = now.saturating_sub(resident().unwrap_or(now));
+        // The first time, what only the start has needed goes.
+        if self.tidy.is_none() || freed >= PROGRAM {
             unmap_program();
         }
-        trim();
         self.tidy = resident();
     }
 

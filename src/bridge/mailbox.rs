@@ -180,16 +180,38 @@ struct Queue {
     deliveries: VecDeque<Delivery>,
     bytes: usize,
     closed: bool,
-    readers: Vec<(u64, Waker)>,
+    readers: Readers,
     next_reader: u64,
 }
 
-impl Queue {
-    /// Wakes `reader` at the next push or the end.
+/// Who waits for the next push or the end; nearly always one at most, which costs no allocation.
+#[derive(Debug, Default)]
+struct Readers {
+    one: Option<(u64, Waker)>,
+    more: Vec<(u64, Waker)>,
+}
+
+impl Readers {
     fn wait(&mut self, reader: u64, context: &Context<'_>) {
-        match self.readers.iter_mut().find(|(id, _)| *id == reader) {
-            Some((_, waker)) => waker.clone_from(context.waker()),
-            None => self.readers.push((reader, context.waker().clone())),
+        let mut known = self.one.iter_mut().chain(&mut self.more);
+        if let Some((_, waker)) = known.find(|(id, _)| *id == reader) {
+            return waker.clone_from(context.waker());
+        }
+        let new = (reader, context.waker().clone());
+        match &self.one {
+            None => self.one = Some(new),
+            Some(_) => self.more.push(new),
+        }
+    }
+
+    fn forget(&mut self, reader: u64) {
+        self.one.take_if(|(id, _)| *id == reader);
+        self.more.retain(|(id, _)| *id != reader);
+    }
+
+    fn wake(self) {
+        for (_, waker) in self.one.into_iter().chain(self.more) {
+            waker.wake();
         }
     }
 }
@@ -265,9 +287,7 @@ impl Mailbox {
         queue.deliveries.push_back(delivery);
         let readers = std::mem::take(&mut queue.readers);
         drop(queue);
-        for (_, waker) in readers {
-            waker.wake();
-        }
+        readers.wake();
         dropped
     }
 
@@ -277,9 +297,7 @@ impl Mailbox {
         queue.closed = true;
         let readers = std::mem::take(&mut queue.readers);
         drop(queue);
-        for (_, waker) in readers {
-            waker.wake();
-        }
+        readers.wake();
     }
 
     /// Whether [`Mailbox::close`] was called.
@@ -358,7 +376,7 @@ impl Reader {
         if queue.closed {
             return Poll::Ready(None);
         }
-        queue.wait(self.id, context);
+        queue.readers.wait(self.id, context);
         Poll::Pending
     }
 
@@ -368,7 +386,7 @@ impl Reader {
         if queue.closed {
             return Poll::Ready(());
         }
-        queue.wait(self.id, context);
+        queue.readers.wait(self.id, context);
         Poll::Pending
     }
 
@@ -384,14 +402,12 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         let mut queue = self.mailbox.lock();
-        queue.readers.retain(|(id, _)| *id != self.id);
+        queue.readers.forget(self.id);
         // A delivery may have woken only this reader: pass the word on.
         if !queue.deliveries.is_empty() {
             let readers = std::mem::take(&mut queue.readers);
             drop(queue);
-            for (_, waker) in readers {
-                waker.wake();
-            }
+            readers.wake();
         }
     }
 }

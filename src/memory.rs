@@ -28,9 +28,6 @@ const SPARE: libc::c_int = 8 * 1024 * 1024;
 const GROWTH: usize = 256;
 /// The same while it works: 64 MiB.
 const MUCH: usize = 16 * 1024;
-/// Where so many pages were given back, the program's own go as well: 8 MiB. What is called now and then keeps what it
-/// needs.
-const PROGRAM: usize = 2 * 1024;
 
 /// Tells the allocator how to behave. Once, before the first thread is started.
 pub fn prepare() {
@@ -72,12 +69,8 @@ impl Memory {
             *tidy = now.min(*tidy);
             return;
         }
+        unmap_program();
         trim();
-        let freed = now.saturating_sub(resident().unwrap_or(now));
-        // The first time, what only the start has needed goes.
-        if self.tidy.is_none() || freed >= PROGRAM {
-            unmap_program();
-        }
         self.tidy = resident();
     }
 

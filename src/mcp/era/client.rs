@@ -90,9 +90,16 @@ impl Freshness {
 
     /// All of them, as text.
     fn text(self) -> &'static str {
+        static TEXTS: LazyLock<[String; 2]> = LazyLock::new(|| {
+            [Freshness::None, Freshness::Stale].map(|freshness| {
+                let texts: Vec<&str> = freshness.members().iter().map(|(_, text)| *text).collect();
+                texts.join(",")
+            })
+        });
+        let [none, stale] = &*TEXTS;
         match self {
-            Freshness::None => r#""resultType":"complete""#,
-            Freshness::Stale => r#""resultType":"complete","ttlMs":0,"cacheScope":"private""#,
+            Freshness::None => none,
+            Freshness::Stale => stale,
         }
     }
 }
@@ -204,8 +211,10 @@ fn outcome_of(body: &Body) -> Option<Outcome> {
 
 /// Whether a name that the result is to gain stands anywhere in it, perhaps where it means what it does there.
 fn mentions(body: &Body, freshness: Freshness) -> bool {
-    static FINDERS: LazyLock<[Finder<'static>; 3]> =
-        LazyLock::new(|| ["resultType", "ttlMs", "cacheScope"].map(Finder::new));
+    static FINDERS: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| {
+        let names = Freshness::Stale.members().iter();
+        names.map(|(name, _)| Finder::new(*name)).collect()
+    });
     let finders = &FINDERS[..freshness.members().len()];
     finders.iter().any(|finder| {
         body.pieces()

@@ -1,5 +1,6 @@
 //! What becomes of a request: it goes to the server, is answered here, or refused.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,14 +156,10 @@ impl<A: Clone> Mux<A> {
         request: Request,
         message: &Message,
     ) -> Verdict {
-        let uri = message.part(message.envelope().uri).and_then(string_value);
-        let Some(uri) = uri else {
-            return Verdict::invalid(code::INVALID_PARAMS, "params.uri must be a string");
+        let uri = match uri(message) {
+            Ok(uri) => uri,
+            Err(text) => return Verdict::invalid(code::INVALID_PARAMS, text),
         };
-        if uri.len() > MAX_URI {
-            let text = format!("params.uri has more than {MAX_URI} bytes");
-            return Verdict::invalid(code::INVALID_PARAMS, text);
-        }
         if request == Request::Unsubscribe {
             return if self.subscriptions.leave(session, &uri) {
                 Verdict::Forward(Then::Nothing, None)
@@ -180,4 +177,14 @@ impl<A: Clone> Mux<A> {
         }
         Verdict::Forward(Then::Subscribed(uri), None)
     }
+}
+
+/// The resource that a subscription is about, or why it can't be.
+pub(super) fn uri(message: &Message) -> Result<Cow<'_, str>, String> {
+    let uri = message.part(message.envelope().uri).and_then(string_value);
+    let uri = uri.ok_or("params.uri must be a string")?;
+    if uri.len() > MAX_URI {
+        return Err(format!("params.uri has more than {MAX_URI} bytes"));
+    }
+    Ok(uri)
 }

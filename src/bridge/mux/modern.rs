@@ -13,10 +13,10 @@ mod streams;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::judge::Verdict;
-use super::{Call, Incoming, MAX_URI, Mux, Output, SessionKey, Then};
+use super::judge::{Verdict, uri};
+use super::{Call, Incoming, Mux, Output, SessionKey, Then};
 use crate::bridge::mailbox::{DeliveryKind, Refusal};
-use crate::jsonrpc::{Edit, ErrorObject, Message, RequestId, Span, code, string_value};
+use crate::jsonrpc::{Edit, ErrorObject, Message, RequestId, Span, code};
 use crate::mcp::era::server::{
     Added, Answer, Introduction, MAX_INTRODUCTION, answer, error_code, request,
 };
@@ -162,14 +162,10 @@ impl<A: Clone> Mux<A> {
 
     /// Everybody's subscriptions are in one stream, which is opened anew when a URI is not in it yet.
     fn judge_feed(&mut self, session: SessionKey, request: Request, message: &Message) -> Verdict {
-        let uri = message.part(message.envelope().uri).and_then(string_value);
-        let Some(uri) = uri else {
-            return Verdict::invalid(code::INVALID_PARAMS, "params.uri must be a string");
+        let uri = match uri(message) {
+            Ok(uri) => uri,
+            Err(text) => return Verdict::invalid(code::INVALID_PARAMS, text),
         };
-        if uri.len() > MAX_URI {
-            let text = format!("params.uri has more than {MAX_URI} bytes");
-            return Verdict::invalid(code::INVALID_PARAMS, text);
-        }
         if request == Request::Unsubscribe {
             let _last = self.subscriptions.leave(session, &uri);
             return Verdict::AnswerHere;
